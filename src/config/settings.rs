@@ -1,0 +1,247 @@
+//! The resolved settings of one invocation. Every value remembers where it came from.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::units::{CellId, Mode, ModelId, PrecisionId};
+use crate::workload::WorkloadSpec;
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// rollbench's own default.
+    Default,
+    /// A matrix built into the binary, and the line in it.
+    BuiltIn {
+        /// `ascend`, `nvidia` or `cpu`.
+        name: String,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// A configuration file, and the line in it.
+    File {
+        /// As the user named it.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// An environment variable.
+    Env(&'static str),
+    /// A flag.
+    Flag(&'static str),
+    /// Computed from other settings, in words.
+    Derived(&'static str),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::BuiltIn { name, line } => write!(f, "built-in {name}.toml:{line}"),
+            Self::File { path, line } => write!(f, "file {}:{line}", path.display()),
+            Self::Env(name) => write!(f, "env {name}"),
+            Self::Flag(name) => write!(f, "flag {name}"),
+            Self::Derived(how) => write!(f, "derived: {how}"),
+        }
+    }
+}
+
+/// A value with its origin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sourced<T> {
+    /// The value.
+    pub value: T,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+impl<T> Sourced<T> {
+    /// A value from `origin`.
+    pub fn new(value: T, origin: Origin) -> Self {
+        Self { value, origin }
+    }
+}
+
+/// Everything that a run needs to know, resolved.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The matrix as configured and as selected.
+    pub matrix: Matrix,
+    /// How much is measured, and how.
+    pub run: RunSettings,
+    /// The workload.
+    pub workload: WorkloadSpec,
+    /// The interpreter whose vLLM is used.
+    pub python: Sourced<Python>,
+    /// The folder that holds `benchmark_results/`, `benchmark_logs/` and `benchmark_profiles/`.
+    pub out: Sourced<PathBuf>,
+    /// The selected cells: models in the order of their declaration, within each the precisions in theirs.
+    pub cells: Vec<CellSettings>,
+    /// Scalar settings by dotted path (`run.steps`, `workload.num_prompts` ...), for `plan` and the record.
+    pub values: IndexMap<String, Sourced<Value>>,
+}
+
+/// The configured matrix.
+#[derive(Debug, Clone)]
+pub struct Matrix {
+    /// Where it was read from.
+    pub source: MatrixSource,
+    /// All models, in declaration order.
+    pub models: Vec<ModelSettings>,
+    /// All precisions, in declaration order.
+    pub precisions: Vec<PrecisionSettings>,
+    /// The precision that the others are compared with.
+    pub baseline: PrecisionId,
+    /// The selected models, in declaration order.
+    pub selected_models: Vec<ModelId>,
+    /// The selected precisions, in declaration order.
+    pub selected_precisions: Vec<PrecisionId>,
+}
+
+/// Where the matrix was read from, and why that one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MatrixSource {
+    /// A file.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// `flag --config`, `env ROLLBENCH_CONFIG`, or `found in the current directory`.
+        why: String,
+    },
+    /// Embedded in the binary.
+    BuiltIn {
+        /// `ascend`, `nvidia`, `cpu`.
+        name: String,
+        /// `flag --config`, `env ROLLBENCH_CONFIG`, or the accelerator that was found.
+        why: String,
+    },
+}
+
+impl fmt::Display for MatrixSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, .. } => write!(f, "{}", path.display()),
+            Self::BuiltIn { name, .. } => write!(f, "built-in {name}"),
+        }
+    }
+}
+
+/// A configured model.
+#[derive(Debug, Clone)]
+pub struct ModelSettings {
+    /// Its id.
+    pub id: ModelId,
+    /// What tables show.
+    pub label: String,
+}
+
+/// A configured precision.
+#[derive(Debug, Clone)]
+pub struct PrecisionSettings {
+    /// Its id.
+    pub id: PrecisionId,
+    /// What tables show.
+    pub label: String,
+}
+
+/// How much is measured, and how.
+#[derive(Debug, Clone)]
+pub struct RunSettings {
+    /// Offline or online.
+    pub mode: Mode,
+    /// Measured steps per engine start.
+    pub steps: u32,
+    /// Unmeasured full steps before them.
+    pub warmup: u32,
+    /// Engine starts per cell.
+    pub blocks: u32,
+    /// Seed of prompts and orders.
+    pub seed: u64,
+    /// How samples become requests.
+    pub fan_out: FanOut,
+    /// How long the device gate waits for memory to come back.
+    pub gate_timeout: Duration,
+}
+
+/// How the samples of a prompt become requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FanOut {
+    /// Each sample a request of its own, as verl does.
+    Requests,
+    /// One request with `n` samples.
+    N,
+}
+
+/// The interpreter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Python {
+    /// rollbench makes and uses its own environment (vLLM for CPU).
+    Managed,
+    /// A path, or a name that is looked up in `PATH`.
+    Interpreter(PathBuf),
+}
+
+/// One selected cell with all layers merged: engine < model < precision < cell < flag.
+#[derive(Debug, Clone)]
+pub struct CellSettings {
+    /// Model and precision.
+    pub id: CellId,
+    /// What tables show for the model.
+    pub model_label: String,
+    /// What tables show for the precision.
+    pub precision_label: String,
+    /// Absent if none is configured: the cell is skipped.
+    pub checkpoint: Option<Sourced<CheckpointRef>>,
+    /// `EngineArgs` by their Python names, without `model` and `tokenizer`.
+    pub args: IndexMap<String, Sourced<Value>>,
+    /// Environment variables of the engine.
+    pub env: IndexMap<String, Sourced<String>>,
+    /// Time limits.
+    pub limits: Limits,
+    /// Why it cannot run, by platform (`cpu`, `cuda`, `npu`).
+    pub unsupported: BTreeMap<String, String>,
+}
+
+/// Where a checkpoint is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointRef {
+    /// A folder, `hf:org/name`, or `managed:NAME` for a demo checkpoint that rollbench makes itself.
+    pub location: String,
+    /// A revision on the hub; absent for the default.
+    pub revision: Option<String>,
+    /// Another tokenizer than the checkpoint's own.
+    pub tokenizer: Option<String>,
+}
+
+/// Time limits of one engine start. Beyond one of them the start fails as `timeout`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// From launch to ready.
+    pub start: Duration,
+    /// In a step, without a token or a finished sequence.
+    pub stall: Duration,
+    /// From the polite request to the sweep.
+    pub stop: Duration,
+    /// For the profiler to write its trace.
+    pub profile_flush: Duration,
+}
+
+impl Default for Limits {
+    /// Half an hour to start (a 32B model over a network file system), ten minutes without progress, 15 s to stop,
+    /// ten minutes to flush a trace.
+    fn default() -> Self {
+        Self {
+            start: Duration::from_secs(1800),
+            stall: Duration::from_secs(600),
+            stop: Duration::from_secs(15),
+            profile_flush: Duration::from_secs(600),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The face that both kinds of engine show to the executor.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use serde_json::Value;
+
+use crate::config::{FanOut, Limits};
+use crate::event::EventSink;
+use crate::record::{EngineFacts, Failure, Role, Step, Stop};
+use crate::workload::{Batch, Sampling};
+
+/// Everything that is needed to start one engine, as data.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// The interpreter (already resolved, exists).
+    pub python: PathBuf,
+    /// `EngineArgs` by their Python names, `model` and `max_model_len` included.
+    pub args: IndexMap<String, Value>,
+    /// The cell's environment variables, on top of what rollbench inherits and of what supervision adds.
+    pub env: BTreeMap<String, String>,
+    /// Time limits.
+    pub limits: Limits,
+    /// Where the engine's stdout and stderr go (created, mode 0600).
+    pub log: PathBuf,
+    /// A private folder of this engine start (exists, mode 0700, removed by the caller).
+    pub scratch: PathBuf,
+    /// How samples become requests.
+    pub fan_out: FanOut,
+    /// Sampling parameters of every request.
+    pub sampling: Sampling,
+}
+
+/// One step to be run.
+#[derive(Debug, Clone)]
+pub struct StepRequest {
+    /// Index over warm-up and measured steps.
+    pub index: u32,
+    /// What it is for.
+    pub role: Role,
+    /// The workload's name.
+    pub workload: String,
+    /// Its requests.
+    pub batch: Arc<Batch>,
+}
+
+/// How an engine is to be ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Urgency {
+    /// Asked first, swept after the limits.
+    Polite,
+    /// Swept at once.
+    Now,
+}
+
+/// A way to start engines.
+pub trait Engine {
+    /// What it starts.
+    type Session: Session;
+
+    /// Starts the process; returns as soon as it is supervised.
+    fn launch(&self, launch: Launch) -> Result<Self::Session, Failure>;
+}
+
+/// A started engine. Dropping a future of these methods is safe; afterwards only `stop` may be called.
+/// After any failure too, the caller calls `stop`.
+pub trait Session {
+    /// Waits until the engine is ready.
+    fn ready(&mut self, events: &EventSink) -> impl Future<Output = Result<EngineFacts, Failure>>;
+
+    /// Lays out what all steps need (prompt files, encoded bodies), so that nothing of it is inside a step.
+    fn prepare(&mut self, steps: &[StepRequest]) -> impl Future<Output = Result<(), Failure>>;
+
+    /// Runs one prepared step and returns everything measured.
+    fn run_step(
+        &mut self,
+        step: &StepRequest,
+        events: &EventSink,
+    ) -> impl Future<Output = Result<Step, Failure>>;
+
+    /// Ends the engine and proves that nothing of it is left. Idempotent.
+    fn stop(&mut self, urgency: Urgency) -> impl Future<Output = Stop>;
+}

@@ -1,0 +1,20 @@
+//! What was measured, raw: the versioned record types, the store that keeps them on disk as they arrive,
+//! resume, and the import of foreign results. Nothing in here is derived; `stats` computes from it.
+
+mod cell;
+mod start;
+mod step;
+
+pub use cell::{
+    CellInfo, CellRecord, CellStatus, CheckpointInfo, Fingerprint, Labels, MatrixInfo, PlanInfo,
+    SCHEMA, Session, Setting, Skip, WorkloadInfo,
+};
+pub use start::{
+    Arm, ClockStamp, DeviceInfo, Difference, EngineFacts, EngineStart, ExitStatus, Failure,
+    FailureKind, Gate, GateReading, Holder, Host, Leak, Neighbour, Phase, Profile, StartStatus,
+    Stop,
+};
+pub use step::{
+    ClientFacts, Counters, FinishSource, OnlineColumns, Point, Role, Sequences, ServerSeries,
+    Sidecar, Step, StepStatus, Submitted, Timeline,
+};

@@ -1,0 +1,226 @@
+//! One step: a closed batch of requests, everything submitted at once, as raw columns.
+
+use serde::{Deserialize, Serialize};
+
+/// One step of an engine start.
+///
+/// All times are nanoseconds of `CLOCK_MONOTONIC`; those in columns count from `begin_mono_ns`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Counted from 0 over warm-up and measured steps alike; the same index has the same requests in every cell.
+    pub index: u32,
+    /// What it was for.
+    pub role: Role,
+    /// The name of its workload (`main`).
+    pub workload: String,
+    /// Its place in a sweep; absent outside one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub point: Option<Point>,
+    /// Whether it counts.
+    pub status: StepStatus,
+    /// Why not; empty if it does.
+    pub reasons: Vec<String>,
+    /// The first submit.
+    pub begin_mono_ns: u64,
+    /// First submit to the last sequence's end.
+    pub makespan_ns: u64,
+    /// Where the finish times come from.
+    pub finish_source: FinishSource,
+    /// What was handed to the engine.
+    pub submitted: Submitted,
+    /// The engine's own counters over the step.
+    pub counters: Counters,
+    /// One row a sequence.
+    pub sequences: Sequences,
+    /// Client-side times; absent offline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub online: Option<OnlineColumns>,
+    /// The client's own error; absent offline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientFacts>,
+    /// The server's counters over time; absent offline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerSeries>,
+    /// Running sequences and tokens over time; absent if the engine does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<Timeline>,
+    /// The file with every token's time; absent offline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Sidecar>,
+}
+
+/// What a step was for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// To warm up; never in statistics.
+    Warmup,
+    /// To be measured.
+    Measured,
+    /// Run under a profiler; never in statistics.
+    Profiled,
+}
+
+/// Whether a step counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepStatus {
+    /// It does.
+    Ok,
+    /// It was measured, but the number does not hold.
+    Invalid,
+    /// It did not end.
+    Failed,
+}
+
+/// A place in a sweep; both absent means "all at once".
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// Requests per second.
+    pub rate: Option<f64>,
+    /// Requests in flight at most.
+    pub concurrency: Option<u32>,
+}
+
+/// Where finish times come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishSource {
+    /// `RequestOutput.metrics.last_token_ts`.
+    RequestMetrics,
+    /// The engine's per-iteration statistics.
+    IterationStats,
+    /// The client's clock.
+    Client,
+    /// The engine tells none: only the makespan is known.
+    None,
+}
+
+/// What was handed to the engine in a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submitted {
+    /// Requests (with `fan_out = "n"`: one a prompt).
+    pub requests: u64,
+    /// Prompt tokens, once per request.
+    pub prompt_tokens: u64,
+}
+
+/// The engine's counters over one step.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Counters {
+    /// Preemptions; absent if not told.
+    pub preemptions: Option<u64>,
+    /// Prompt tokens looked up in the prefix cache; absent if not told.
+    pub prefix_queries: Option<u64>,
+    /// Prompt tokens found there; absent if not told.
+    pub prefix_hits: Option<u64>,
+    /// The highest share of the KV cache in use, 0 to 1; absent if not told.
+    pub kv_peak: Option<f64>,
+}
+
+/// Columns, one row a sequence. Columns that cannot be known are empty.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Sequences {
+    /// The prompt it answers.
+    pub group: Vec<u32>,
+    /// Which of that prompt's samples it is.
+    pub sample: Vec<u32>,
+    /// Length of its prompt in tokens.
+    pub prompt_tokens: Vec<u32>,
+    /// Tokens asked for.
+    pub requested_tokens: Vec<u32>,
+    /// Tokens that came back.
+    pub output_tokens: Vec<u32>,
+    /// First token.
+    pub first_ns: Vec<Option<u64>>,
+    /// Last token.
+    pub finish_ns: Vec<Option<u64>>,
+    /// Why it failed; the whole column is empty if none did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub error: Vec<Option<String>>,
+}
+
+/// Client-side times of an online step, one row a sequence, aligned with [`Sequences`].
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct OnlineColumns {
+    /// When the schedule wanted it sent.
+    pub scheduled_ns: Vec<u64>,
+    /// When its last byte was handed to the kernel.
+    pub sent_ns: Vec<Option<u64>>,
+    /// When its connection was open (earlier than `scheduled_ns` on a kept-alive one).
+    pub connected_ns: Vec<Option<u64>>,
+    /// First byte of the response.
+    pub first_byte_ns: Vec<Option<u64>>,
+    /// Chat's role-only chunk; absent where there is none.
+    pub role_ns: Vec<Option<u64>>,
+    /// First chunk with a non-empty `choices`: vLLM's TTFT.
+    pub first_choice_ns: Vec<Option<u64>>,
+    /// The stream's end.
+    pub close_ns: Vec<Option<u64>>,
+    /// HTTP status; absent if none came.
+    pub http_status: Vec<Option<u16>>,
+    /// `usage.completion_tokens`; absent if the server sent none.
+    pub usage_tokens: Vec<Option<u32>>,
+}
+
+/// How good the client itself was.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ClientFacts {
+    /// Processor seconds of the client, user and system.
+    pub cpu_s: f64,
+    /// Lateness of each send against the schedule.
+    pub send_lag_ns: Vec<u64>,
+    /// Most streams open at once.
+    pub peak_streams: u32,
+    /// Streams asked for.
+    pub asked_streams: Option<u32>,
+    /// Whether the client was the bottleneck.
+    pub saturated: bool,
+}
+
+/// The server's counters, scraped about once a second.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ServerSeries {
+    /// When.
+    pub t_ns: Vec<u64>,
+    /// Requests running.
+    pub running: Vec<f64>,
+    /// Requests waiting.
+    pub waiting: Vec<f64>,
+    /// Share of the KV cache in use, 0 to 1.
+    pub kv: Vec<f64>,
+}
+
+/// Running sequences and tokens made so far, over the step.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Timeline {
+    /// When.
+    pub t_ns: Vec<u64>,
+    /// Sequences running.
+    pub running: Vec<u32>,
+    /// Output tokens made since the step began.
+    pub tokens: Vec<u64>,
+}
+
+/// A file beside the record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sidecar {
+    /// Its name, relative to the record.
+    pub file: String,
+    /// Its SHA-256 in hexadecimal.
+    pub sha256: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
+impl Sequences {
+    /// How many sequences there are.
+    pub fn len(&self) -> usize {
+        self.output_tokens.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.output_tokens.is_empty()
+    }
+}

@@ -1,0 +1,179 @@
+//! Quantities with their units, and the names of models and precisions.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+macro_rules! quantity {
+    ($(#[$doc:meta])* $name:ident($inner:ty)) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub $inner);
+    };
+}
+
+quantity! {
+    /// A duration in seconds.
+    Seconds(f64)
+}
+quantity! {
+    /// A count of tokens.
+    Tokens(u64)
+}
+quantity! {
+    /// A rate in tokens per second.
+    TokensPerSecond(f64)
+}
+quantity! {
+    /// A size in bytes.
+    Bytes(u64)
+}
+
+impl Seconds {
+    /// From nanoseconds, the unit of every time in a record.
+    pub fn from_nanos(nanos: u64) -> Self {
+        Self(nanos as f64 / 1e9)
+    }
+}
+
+impl fmt::Display for Bytes {
+    /// Decimal units with three significant digits: `269 MB`, `6.02 GB`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
+        let mut value = self.0 as f64;
+        let mut unit = 0;
+        while value >= 999.5 && unit + 1 < UNITS.len() {
+            value /= 1000.0;
+            unit += 1;
+        }
+        let decimals = match value {
+            _ if unit == 0 => 0,
+            v if v < 9.995 => 2,
+            v if v < 99.95 => 1,
+            _ => 0,
+        };
+        write!(f, "{value:.decimals$} {}", UNITS[unit])
+    }
+}
+
+/// An id is not made of letters, digits, `.`, `+` and `-` alone (`_` parts model from precision in file names).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not an id: use letters, digits, `.`, `+` and `-`")]
+pub struct InvalidId(pub String);
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The id as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                if is_id(text) { Ok(Self(text.to_owned())) } else { Err(InvalidId(text.to_owned())) }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+id! {
+    /// A model of the matrix, such as `qwen3-1.7b`.
+    ModelId
+}
+id! {
+    /// A precision of the matrix, such as `w8a8`.
+    PrecisionId
+}
+
+/// Whether `text` is a valid id: `[A-Za-z0-9.+-]+`, and no path (`.` and `..` name folders).
+pub fn is_id(text: &str) -> bool {
+    !text.is_empty()
+        && !text.starts_with(['.', '-'])
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'+' | b'-'))
+}
+
+/// One model at one precision.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct CellId {
+    /// The model.
+    pub model: ModelId,
+    /// The precision.
+    pub precision: PrecisionId,
+}
+
+impl fmt::Display for CellId {
+    /// `<model>_<precision>`, as in file names.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}_{}", self.model, self.precision)
+    }
+}
+
+/// Whether the engine is driven in-process (`LLM.generate`) or over HTTP (`vllm serve`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// `LLM.generate` through the embedded driver.
+    Offline,
+    /// `vllm serve` and the streaming client.
+    Online,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Offline => "offline",
+            Self::Online => "online",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_hold_no_separator_and_no_path() {
+        for good in ["qwen3-1.7b", "w8a8", "FP8+kv"] {
+            assert!(is_id(good), "{good}");
+        }
+        for bad in ["", "a_b", "a/b", "..", ".hidden", "-flag", "ü"] {
+            assert!(!is_id(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn bytes_read_with_three_digits() {
+        let shown: Vec<String> = [0, 999, 1_000, 269_060_552, 999_600_000, 6_020_000_000]
+            .map(|b| Bytes(b).to_string())
+            .to_vec();
+        assert_eq!(
+            shown,
+            ["0 B", "999 B", "1.00 kB", "269 MB", "1.00 GB", "6.02 GB"]
+        );
+    }
+}
