@@ -1,0 +1,276 @@
+//! The command line, as clap types with their help texts, and nothing else. No flag has a clap default: a default
+//! would hide whether the user said it, and then it would beat the configuration file.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const AFTER_HELP: &str = "\
+Start here:
+  rollbench run                 measure the matrix for the accelerator found here; without one, a small real model
+                                on vLLM for CPU, which rollbench installs by itself
+  rollbench plan                what `run` would do, with the origin of every value; starts nothing
+  rollbench summarize .         render the results in ./benchmark_results again
+
+Exit codes:
+  0 done   1 some cells failed   2 usage or configuration   3 environment (engine, device, checkpoint, disk)
+  4 a threshold was exceeded   70 internal   128+n ended by signal n";
+
+/// Does low-precision inference make my RL rollout faster on this device, by how much, and is the number real?
+#[derive(Debug, Parser)]
+#[command(name = "rollbench", version, after_help = AFTER_HELP, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Measure a matrix of models x precisions on a real vLLM and report
+    ///
+    /// Each cell of the matrix is one engine start: a full warm-up step, then the measured steps, all on one loaded
+    /// engine. Results are written as they come to benchmark_results/, engine logs to benchmark_logs/. Ctrl-C saves
+    /// what is complete; `--resume` goes on from there.
+    Run(Box<RunArgs>),
+    /// Show what `run` would do: cells, skips with reasons, exact engine arguments, origins, estimate
+    Plan(Box<PlanArgs>),
+    /// Check configuration, checkpoint, engine and device with one tiny run, stage by stage
+    Diagnostic(Box<DiagnosticArgs>),
+    /// Render the summary from the records again; never measures
+    Summarize(SummarizeArgs),
+    /// Make the managed CPU engine and the demo checkpoints ahead of time (`run` does it on demand)
+    Setup(SetupArgs),
+    /// List, and with --yes end, what a killed run left behind
+    Clean(CleanArgs),
+    /// Print a completion script for a shell
+    #[command(hide = true)]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// What to measure.
+    #[command(flatten)]
+    pub matrix: MatrixArgs,
+
+    /// Go on with an interrupted run: complete engine starts are kept, the rest is measured.
+    /// `--resume=force` goes on although configuration, checkpoint or engine changed, keeping both apart
+    #[arg(long, value_name = "force", num_args = 0..=1, require_equals = true, default_missing_value = "same",
+          help_heading = "Control")]
+    pub resume: Option<ResumeArg>,
+    /// Show the plan and stop (the same as `rollbench plan`)
+    #[arg(long, help_heading = "Control")]
+    pub dry_run: bool,
+    /// Measure without a profiler; this is the default
+    #[arg(long, help_heading = "Control", conflicts_with = "profile")]
+    pub no_profile: bool,
+    /// Add a profiled step (not available yet)
+    #[arg(long, help_heading = "Control")]
+    pub profile: bool,
+    /// The same as `rollbench diagnostic`
+    #[arg(long, hide = true)]
+    pub diagnostic: bool,
+    /// Print the summary as JSON instead of text
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}
+
+/// `--resume` and `--resume=force`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ResumeArg {
+    /// Only if nothing changed.
+    Same,
+    /// Although something changed.
+    Force,
+}
+
+/// `plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// What would be measured.
+    #[command(flatten)]
+    pub matrix: MatrixArgs,
+    /// Print the plan as JSON
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+    /// Also ask the installed vLLM which engine arguments it knows (imports it: about 16 s; cached)
+    #[arg(long, help_heading = "Control")]
+    pub probe: bool,
+}
+
+/// `diagnostic`.
+#[derive(Debug, Args)]
+pub struct DiagnosticArgs {
+    /// What would be measured.
+    #[command(flatten)]
+    pub matrix: MatrixArgs,
+    /// Print the stages as JSON
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}
+
+/// The flags that say what is measured; the same for `run`, `plan` and `diagnostic`.
+#[derive(Debug, Args)]
+pub struct MatrixArgs {
+    /// A TOML file, or a built-in matrix: ascend, nvidia, cpu [env: ROLLBENCH_CONFIG] [default: ./rollbench.toml, else
+    /// the built-in matrix for the accelerator found]
+    #[arg(long, value_name = "FILE", help_heading = "Matrix")]
+    pub config: Option<String>,
+    /// Only these models, by id
+    #[arg(long, value_name = "ID", value_delimiter = ',', num_args = 1.., help_heading = "Matrix")]
+    pub models: Vec<String>,
+    /// Only these precisions, by id
+    #[arg(long, visible_alias = "precisions", value_name = "ID", value_delimiter = ',', num_args = 1..,
+          help_heading = "Matrix")]
+    pub quants: Vec<String>,
+    /// Replaces ${MODEL_BASE} in checkpoint paths [env: MODEL_BASE]
+    #[arg(long, value_name = "DIR", help_heading = "Matrix")]
+    pub model_base: Option<PathBuf>,
+
+    /// Drive the engine in-process with LLM.generate; this is the default
+    #[arg(long, conflicts_with = "online", help_heading = "Mode")]
+    pub offline: bool,
+    /// Start `vllm serve` for each cell and drive it over HTTP
+    #[arg(long, help_heading = "Mode", hide = true)]
+    pub online: bool,
+
+    /// Prompts per step [default: 32]
+    #[arg(long, value_name = "N", help_heading = "Workload")]
+    pub num_prompts: Option<u32>,
+    /// Samples per prompt [default: 8]
+    #[arg(
+        short = 'n',
+        long = "samples",
+        value_name = "N",
+        help_heading = "Workload"
+    )]
+    pub n: Option<u32>,
+    /// Prompt length in tokens [default: 512]
+    #[arg(long, value_name = "TOKENS", help_heading = "Workload")]
+    pub input_len: Option<u32>,
+    /// Response length in tokens, exact [default: 256]
+    #[arg(long, value_name = "TOKENS", help_heading = "Workload")]
+    pub output_len: Option<u32>,
+    /// How samples become requests: each its own, as verl does, or one request with n [default: requests]
+    #[arg(long, value_name = "HOW", help_heading = "Workload")]
+    pub fan_out: Option<FanOutArg>,
+
+    /// Measured steps per engine start [default: 3]
+    #[arg(long, value_name = "K", help_heading = "Measurement")]
+    pub steps: Option<u32>,
+    /// Unmeasured full steps before them [default: 1]
+    #[arg(long, value_name = "K", help_heading = "Measurement")]
+    pub warmup: Option<u32>,
+    /// Engine starts per cell, in a seeded random order per block; 6 give an interval [default: 1]
+    #[arg(long, value_name = "B", help_heading = "Measurement")]
+    pub blocks: Option<u32>,
+    /// Seed of prompts and orders [default: 0]
+    #[arg(long, value_name = "SEED", help_heading = "Measurement")]
+    pub seed: Option<u64>,
+
+    /// The Python that has vLLM, or `managed` for an environment of rollbench's own (CPU)
+    #[arg(long, value_name = "PYTHON", help_heading = "Engine")]
+    pub python: Option<String>,
+    /// gpu_memory_utilization of every cell, in (0, 1]
+    #[arg(long, value_name = "SHARE", help_heading = "Engine")]
+    pub gpu_mem_util: Option<f64>,
+    /// How long to wait for device memory to come back between cells, in seconds [default: 60]
+    #[arg(long, value_name = "SECONDS", help_heading = "Engine")]
+    pub gate_timeout: Option<f64>,
+
+    /// Where benchmark_results/ and benchmark_logs/ are made [env: BENCH_BASE_DIR] [default: .]
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub out: Option<PathBuf>,
+}
+
+/// `--fan-out`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FanOutArg {
+    /// Each sample a request of its own.
+    Requests,
+    /// One request per prompt with n samples.
+    N,
+}
+
+/// `summarize`.
+#[derive(Debug, Args)]
+pub struct SummarizeArgs {
+    /// The folder that holds benchmark_results/, or that folder itself
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub dir: PathBuf,
+    /// Print Markdown, for an issue or a README
+    #[arg(long, group = "format")]
+    pub markdown: bool,
+    /// Print CSV, one row a cell, units in the column names
+    #[arg(long, group = "format")]
+    pub csv: bool,
+    /// Print JSON
+    #[arg(long, group = "format")]
+    pub json: bool,
+}
+
+/// `setup`.
+#[derive(Debug, Args)]
+pub struct SetupArgs {
+    /// Only say what is there and what is missing
+    #[arg(long)]
+    pub check: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `clean`.
+#[derive(Debug, Args)]
+pub struct CleanArgs {
+    /// End what is listed as left by a dead run
+    #[arg(long)]
+    pub yes: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn resume_takes_an_optional_word() {
+        let resume = |argv: &[&str]| match Cli::try_parse_from(argv).expect("parses").command {
+            Command::Run(run) => run.resume,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(resume(&["rollbench", "run"]), None);
+        assert_eq!(
+            resume(&["rollbench", "run", "--resume"]),
+            Some(ResumeArg::Same)
+        );
+        assert_eq!(
+            resume(&["rollbench", "run", "--resume=force"]),
+            Some(ResumeArg::Force)
+        );
+    }
+
+    #[test]
+    fn lists_take_commas_and_spaces() {
+        let cli = Cli::try_parse_from(["rollbench", "plan", "--quants", "bf16,w8a8", "w4a16"])
+            .expect("parses");
+        let Command::Plan(plan) = cli.command else {
+            panic!()
+        };
+        assert_eq!(plan.matrix.quants, ["bf16", "w8a8", "w4a16"]);
+    }
+}
