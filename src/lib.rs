@@ -13,6 +13,7 @@ pub mod error;
 pub mod event;
 pub mod plan;
 pub mod process;
+pub mod progress;
 pub mod record;
 pub mod units;
 pub mod workload;

@@ -38,6 +38,42 @@ impl Seconds {
     }
 }
 
+impl fmt::Display for Seconds {
+    /// Three significant digits below a minute, then whole units: `0.123 s`, `4.88 s`, `42.1 s`, `1 min 12 s`,
+    /// `1 h 03 min`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(seconds) = *self;
+        if seconds < 59.95 {
+            let decimals = match seconds {
+                s if s < 0.9995 => 3,
+                s if s < 9.995 => 2,
+                _ => 1,
+            };
+            return write!(f, "{seconds:.decimals$} s");
+        }
+        // `as` saturates, and no run lasts 2^64 seconds.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let whole = seconds.round() as u64;
+        match whole {
+            0..3600 => write!(f, "{} min {:02} s", whole / 60, whole % 60),
+            _ => write!(f, "{} h {:02} min", whole / 3600, whole % 3600 / 60),
+        }
+    }
+}
+
+/// A count with thousands separated by commas: `7,123`.
+pub fn thousands(count: u64) -> String {
+    let digits = count.to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
 impl fmt::Display for Bytes {
     /// Decimal units with three significant digits: `269 MB`, `6.02 GB`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -164,6 +200,33 @@ mod tests {
         for bad in ["", "a_b", "a/b", "..", ".hidden", "-flag", "ü"] {
             assert!(!is_id(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn seconds_read_with_three_digits_and_then_in_whole_units() {
+        let shown = [0.1234, 4.876, 42.06, 59.94, 59.96, 72.0, 3600.0, 3_780.0]
+            .map(|s| Seconds(s).to_string());
+        assert_eq!(
+            shown,
+            [
+                "0.123 s",
+                "4.88 s",
+                "42.1 s",
+                "59.9 s",
+                "1 min 00 s",
+                "1 min 12 s",
+                "1 h 00 min",
+                "1 h 03 min"
+            ]
+        );
+    }
+
+    #[test]
+    fn thousands_are_separated() {
+        assert_eq!(
+            [0, 999, 1_000, 1_234_567].map(thousands),
+            ["0", "999", "1,000", "1,234,567"]
+        );
     }
 
     #[test]
