@@ -3,8 +3,9 @@
 use indexmap::IndexMap;
 use serde_json::Value;
 
-use crate::config::{CellSettings, Settings};
+use crate::config::{CellSettings, Settings, Sourced};
 use crate::record::{CheckpointInfo, Skip};
+use crate::workload::Vocabulary;
 
 /// The decided run.
 #[derive(Debug, Clone)]
@@ -26,6 +27,12 @@ pub struct PlannedCell {
     pub checkpoint: Option<CheckpointInfo>,
     /// Why it will not run; absent if it will.
     pub skip: Option<Skip>,
-    /// The exact engine arguments, `model` and the derived ones (`max_model_len`) included.
-    pub args: IndexMap<String, Value>,
+    /// The exact engine arguments with their origins, `model` and the derived ones (`max_model_len`) included.
+    pub args: IndexMap<String, Sourced<Value>>,
+    /// The token ids that its prompts may hold; absent if the checkpoint's files are not here to be read.
+    pub vocabulary: Option<Vocabulary>,
+    /// Digest of everything configured that changes what is measured, see [`crate::record::Fingerprint::config`].
+    pub fingerprint: String,
+    /// Digest of the checkpoint, see [`crate::record::Fingerprint::checkpoint`]; empty if unknown.
+    pub checkpoint_fingerprint: String,
 }
