@@ -15,5 +15,6 @@ pub mod plan;
 pub mod process;
 pub mod progress;
 pub mod record;
+pub mod stats;
 pub mod units;
 pub mod workload;

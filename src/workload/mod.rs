@@ -2,7 +2,15 @@
 //! specification and a seed. Knows nothing of engines.
 
 mod batch;
+mod describe;
+mod draw;
+mod lengths;
+mod preset;
 mod spec;
 
 pub use batch::{Batch, Sample, Vocabulary};
-pub use spec::{Lengths, Sampling, WorkloadSpec};
+pub use describe::{Description, LengthSummary, describe};
+pub use draw::{Slot, prompt_lengths, response_lengths, slots};
+pub use lengths::{Lengths, LengthsError, Quantiles};
+pub use preset::{PRESETS, Preset, UnknownPreset};
+pub use spec::{Placement, Sampling, WorkloadError, WorkloadSpec};

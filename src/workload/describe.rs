@@ -1,0 +1,110 @@
+//! What a workload comes to, before anything starts.
+
+use serde::Serialize;
+
+use super::draw::slots;
+use super::spec::WorkloadSpec;
+
+/// What one engine is asked to do in one step.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Description {
+    /// Distinct prompts.
+    pub prompts: u32,
+    /// Sequences to generate.
+    pub sequences: u64,
+    /// Prompt tokens, once per sequence.
+    pub prompt_tokens: u64,
+    /// Response tokens.
+    pub output_tokens: u64,
+    /// Prompt lengths, once per sequence.
+    pub prompt: LengthSummary,
+    /// Response lengths.
+    pub response: LengthSummary,
+}
+
+/// The lengths of one step, summed up.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LengthSummary {
+    /// The mean.
+    pub mean: f64,
+    /// Median.
+    pub p50: f64,
+    /// 90th percentile.
+    pub p90: f64,
+    /// 99th percentile.
+    pub p99: f64,
+    /// The longest.
+    pub max: u32,
+    /// The share of sequences as long as the distribution allows; 1 if all have the same length.
+    pub at_cap: f64,
+}
+
+/// Draws a step and sums it up. The specification must have passed [`WorkloadSpec::check`].
+pub fn describe(spec: &WorkloadSpec, seed: u64) -> Description {
+    let slots = slots(spec, seed);
+    let prompts: Vec<u32> = slots.iter().map(|s| s.prompt_tokens).collect();
+    let responses: Vec<u32> = slots.iter().map(|s| s.output_tokens).collect();
+    let distinct = slots.chunk_by(|a, b| a.prompt == b.prompt).count();
+    Description {
+        prompts: u32::try_from(distinct).unwrap_or(u32::MAX),
+        sequences: slots.len() as u64,
+        prompt_tokens: prompts.iter().copied().map(u64::from).sum(),
+        output_tokens: responses.iter().copied().map(u64::from).sum(),
+        prompt: summary(prompts, spec.prompt.max()),
+        response: summary(responses, spec.response.max()),
+    }
+}
+
+fn summary(mut lengths: Vec<u32>, cap: u32) -> LengthSummary {
+    lengths.sort_unstable();
+    let count = lengths.len() as f64;
+    let at_cap = lengths.len() - lengths.partition_point(|l| *l < cap);
+    LengthSummary {
+        mean: lengths.iter().copied().map(f64::from).sum::<f64>() / count,
+        p50: quantile(&lengths, 0.5),
+        p90: quantile(&lengths, 0.9),
+        p99: quantile(&lengths, 0.99),
+        max: lengths.last().copied().unwrap_or(0),
+        at_cap: at_cap as f64 / count,
+    }
+}
+
+/// Linear interpolation, type 7, of sorted values.
+fn quantile(sorted: &[u32], share: f64) -> f64 {
+    let place = share * (sorted.len() - 1) as f64;
+    let (below, part) = (place.floor(), place.fract());
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "0 <= place < len"
+    )]
+    let index = below as usize;
+    let next = (index + 1).min(sorted.len() - 1);
+    f64::from(sorted[index]) * (1.0 - part) + f64::from(sorted[next]) * part
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::{Lengths, Placement};
+
+    #[test]
+    fn a_step_is_summed_up() {
+        let spec = WorkloadSpec {
+            response: Lengths::Uniform { min: 1, max: 100 },
+            placement: Placement::Scatter { replicas: 4 },
+            ..WorkloadSpec::fixed(100, 4, 16, 1)
+        };
+        let shown = describe(&spec, 0);
+        assert_eq!(shown.sequences, 100);
+        assert_eq!(shown.prompt_tokens, 1600);
+        assert!(
+            (shown.response.mean - 50.0).abs() < 8.0,
+            "{}",
+            shown.response.mean
+        );
+        assert!((shown.output_tokens as f64 - 100.0 * shown.response.mean).abs() < 1e-6);
+        assert!(shown.prompts > 50 && shown.prompts < 100);
+        assert!((shown.prompt.at_cap - 1.0).abs() < f64::EPSILON);
+    }
+}
