@@ -47,6 +47,9 @@ pub struct Session {
     pub argv: Vec<String>,
     /// When it began (UTC).
     pub started: Timestamp,
+    /// The session that this one goes on with (`--resume`); absent if none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumes: Option<String>,
     /// The selected matrix.
     pub matrix: MatrixInfo,
     /// The order of the cells, one list per block.

@@ -1,9 +1,21 @@
 //! What was measured, raw: the versioned record types, the store that keeps them on disk as they arrive,
 //! resume, and the import of foreign results. Nothing in here is derived; `stats` computes from it.
 
+mod atomic;
 mod cell;
+mod journal;
+mod layout;
+mod lock;
+mod resume;
 mod start;
 mod step;
+mod store;
+
+pub use atomic::write_atomic;
+pub use layout::{RESULTS, record_name, results_dir};
+pub use lock::LockHolder;
+pub use resume::{Change, ResumeState, engine_fingerprint, hex};
+pub use store::{Fault, Recovered, Saved, Store, StoreError};
 
 pub use cell::{
     CellInfo, CellRecord, CellStatus, CheckpointInfo, Fingerprint, Labels, MatrixInfo, PlanInfo,

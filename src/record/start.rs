@@ -14,6 +14,9 @@ use super::step::Step;
 pub struct EngineStart {
     /// Random, unique.
     pub id: String,
+    /// The session that ran it: a resumed cell holds starts of several. The store fills it in.
+    #[serde(default)]
+    pub session: String,
     /// Counted from 0.
     pub block: u32,
     /// Place in the block's order, counted from 0.

@@ -1,0 +1,212 @@
+//! The journal: one synced line for each thing that happens to an engine start, so that a step costs one small
+//! write and nothing acknowledged is lost. What a dead session left is replayed into the records.
+
+use std::borrow::Cow;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{CellRecord, CellStatus, EngineStart, StartStatus, Step};
+use crate::units::{CellId, Mode};
+
+/// One line. Externally tagged: serde then reads a step's columns without buffering them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Entry<'a> {
+    /// An engine start begins.
+    Begin {
+        /// The record without its starts, so that a replay can make it if it was never written.
+        record: Cow<'a, CellRecord>,
+        /// The start without steps.
+        start: Cow<'a, EngineStart>,
+    },
+    /// A step ended.
+    Step {
+        cell: Cow<'a, CellId>,
+        mode: Mode,
+        /// The start's id.
+        start: Cow<'a, str>,
+        step: Cow<'a, Step>,
+    },
+    /// An engine start ended.
+    End {
+        cell: Cow<'a, CellId>,
+        mode: Mode,
+        /// The start as it ended, without steps.
+        start: Cow<'a, EngineStart>,
+    },
+}
+
+impl Entry<'_> {
+    /// The cell and mode it is about.
+    pub(crate) fn key(&self) -> (CellId, Mode) {
+        match self {
+            Self::Begin { record, .. } => (record.cell.id.clone(), record.cell.mode),
+            Self::Step { cell, mode, .. } | Self::End { cell, mode, .. } => {
+                (cell.clone().into_owned(), *mode)
+            }
+        }
+    }
+}
+
+/// The writing end.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    path: PathBuf,
+    file: File,
+    /// Bytes that are known to be whole lines.
+    length: u64,
+}
+
+impl Journal {
+    /// A new, empty journal of `session`; `generation` parts it from those that a disk fault made unusable.
+    pub(crate) fn create(dir: &Path, session: &str, generation: u32) -> io::Result<Self> {
+        let path = dir.join(format!("{session}.{generation:03}.jsonl"));
+        let file = OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
+        File::open(dir)?.sync_all()?;
+        Ok(Self {
+            path,
+            file,
+            length: 0,
+        })
+    }
+
+    /// Appends one line; returns when it is on the disk. After an error this journal must not be used again:
+    /// whether a failed sync wrote something cannot be known.
+    pub(crate) fn append(&mut self, entry: &Entry<'_>) -> io::Result<()> {
+        let mut line = serde_json::to_vec(entry)?;
+        line.push(b'\n');
+        let written = self
+            .file
+            .write_all(&line)
+            .and_then(|()| self.file.sync_data());
+        if written.is_err() {
+            let _ = self.file.set_len(self.length);
+        } else {
+            self.length += line.len() as u64;
+        }
+        written
+    }
+
+    /// Empties it: everything in it is in the records. If this is lost, it is replayed once more, to no effect.
+    pub(crate) fn clear(&mut self) {
+        if self.file.set_len(0).is_ok() {
+            self.length = 0;
+        }
+    }
+
+    /// Removes it.
+    pub(crate) fn remove(self) -> io::Result<()> {
+        fs::remove_file(&self.path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// What is in the journals of a folder.
+#[derive(Debug, Default)]
+pub(crate) struct Leftover {
+    /// The files, oldest generation first.
+    pub(crate) files: Vec<PathBuf>,
+    /// All whole lines.
+    pub(crate) entries: Vec<Entry<'static>>,
+    /// Files with a whole line that is no entry: damaged, or of another version.
+    pub(crate) damaged: Vec<PathBuf>,
+}
+
+/// Reads all journals in `dir`; a folder that does not exist has none.
+pub(crate) fn read_leftover(dir: &Path) -> io::Result<Leftover> {
+    let mut leftover = Leftover::default();
+    let listing = match fs::read_dir(dir) {
+        Ok(listing) => listing,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(leftover),
+        Err(error) => return Err(error),
+    };
+    for entry in listing {
+        let path = entry?.path();
+        if path.extension().is_some_and(|e| e == "jsonl") {
+            leftover.files.push(path);
+        }
+    }
+    leftover.files.sort();
+    for path in &leftover.files {
+        let (entries, damaged) = parse(&fs::read(path)?);
+        leftover.entries.extend(entries);
+        if damaged {
+            leftover.damaged.push(path.clone());
+        }
+    }
+    Ok(leftover)
+}
+
+/// The entries of a journal's bytes, and whether a whole line is no entry. A line counts only with its end: the last
+/// one may have been cut short, and then it was never acknowledged.
+fn parse(bytes: &[u8]) -> (Vec<Entry<'static>>, bool) {
+    let mut entries = Vec::new();
+    let mut damaged = false;
+    for line in bytes.split_inclusive(|&b| b == b'\n') {
+        let Some(line) = line.strip_suffix(b"\n") else {
+            break;
+        };
+        match serde_json::from_slice(line) {
+            Ok(entry) => entries.push(entry),
+            Err(_) => damaged = true,
+        }
+    }
+    (entries, damaged)
+}
+
+/// Puts one journal entry into its record. Doing it again changes nothing: a start is known by its id, a step by its
+/// index and beginning (an index is measured twice if its first try was suspended).
+pub(crate) fn apply(record: &mut CellRecord, entry: Entry<'_>) {
+    match entry {
+        Entry::Begin { start, .. } => {
+            if !record.starts.iter().any(|s| s.id == start.id) {
+                record.starts.push(start.into_owned());
+            }
+        }
+        Entry::Step { start, step, .. } => {
+            if let Some(known) = record.starts.iter_mut().find(|s| s.id == *start) {
+                add_step(known, step);
+            }
+        }
+        Entry::End { start, .. } => {
+            if let Some(known) = record.starts.iter_mut().find(|s| s.id == start.id) {
+                let steps = std::mem::take(&mut known.steps);
+                *known = EngineStart {
+                    steps,
+                    ..start.into_owned()
+                };
+            }
+        }
+    }
+}
+
+/// Adds a step unless it is there already.
+pub(crate) fn add_step(start: &mut EngineStart, step: Cow<'_, Step>) {
+    let same = |s: &Step| s.index == step.index && s.begin_mono_ns == step.begin_mono_ns;
+    if !start.steps.iter().any(same) {
+        start.steps.push(step.into_owned());
+    }
+}
+
+/// Closes what a dead session left open: a start without an end was interrupted.
+pub(crate) fn interrupt_running(record: &mut CellRecord) {
+    for start in &mut record.starts {
+        if start.status == StartStatus::Running {
+            start.status = StartStatus::Interrupted;
+        }
+    }
+    if record.status != CellStatus::Skipped && !record.starts.is_empty() {
+        record.status = record.derived_status();
+    }
+}
