@@ -11,6 +11,7 @@ pub mod device;
 pub mod engine;
 pub mod error;
 pub mod event;
+pub mod load;
 pub mod plan;
 pub mod process;
 pub mod progress;

@@ -1,0 +1,37 @@
+//! The streaming HTTP client of online mode: paced or closed-loop load on an OpenAI-compatible server, with every
+//! arrival stamped before anything is parsed. Knows nothing of who serves.
+
+mod chunk;
+mod http;
+mod sse;
+
+pub use chunk::{ChoiceDelta, Chunk, ChunkError, Usage};
+pub use http::{Decoded, Head, HttpError, ResponseDecoder};
+pub use sse::{EventTooLong, SseEvent, SseParser};
+
+/// At most `limit` bytes of foreign text, fit for a message: one line, cut with `...`, unprintable characters escaped.
+pub(crate) fn excerpt(bytes: &[u8], limit: usize) -> String {
+    let cut = &bytes[..bytes.len().min(limit)];
+    let mut text: String = String::from_utf8_lossy(cut)
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect();
+    if bytes.len() > limit {
+        text.push_str("...");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::excerpt;
+
+    #[test]
+    fn foreign_text_is_made_one_short_line() {
+        assert_eq!(excerpt(b"  a\r\n  b\x1b[31m ", 100), "a b\u{fffd}[31m");
+        assert_eq!(excerpt(b"abcdef", 3), "abc...");
+    }
+}
