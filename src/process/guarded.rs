@@ -1,0 +1,336 @@
+//! The guard: a small process between rollbench and the engine that outlives both and ends what they leave.
+//!
+//! It is this same binary, re-executed before anything of it has run: one thread, no runtime. Its standard input is the
+//! control pipe, its standard output carries reports, its standard error is the engine's log.
+#![expect(
+    unsafe_code,
+    reason = "signal dispositions, and the steps between fork and exec"
+)]
+
+use std::io::{self, Write};
+use std::os::fd::{AsFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl;
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::Pid;
+
+use super::pidfd::PidFd;
+use super::procfs::{Snapshot, Stat};
+use super::sweep::Sweeper;
+use super::wait::{self, Children};
+use super::wire::{Order, Report, Start, line, take_line};
+use crate::record::ExitStatus;
+
+/// Signals that end a group or a session; the guard has to survive them.
+const IGNORED: [Signal; 6] = [
+    Signal::SIGINT,
+    Signal::SIGTERM,
+    Signal::SIGHUP,
+    Signal::SIGQUIT,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+];
+
+/// Between two rounds of a sweep; the death of any child ends the wait at once.
+const ROUND: Duration = Duration::from_millis(5);
+
+/// The whole life of a guard: `rollbench __guard`. Not for people.
+pub fn guard_main() -> ExitCode {
+    match guard() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rollbench guard: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn guard() -> io::Result<()> {
+    for ignored in IGNORED {
+        // SAFETY: SIG_IGN runs no code of ours.
+        unsafe { signal(ignored, SigHandler::SigIgn) }?;
+    }
+    // Best effort: only a name in `ps`.
+    let _ = prctl::set_name(c"rollbench-guard");
+    prctl::set_child_subreaper(true)?;
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGCHLD);
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&mask), None)?;
+
+    let mut control = Control::default();
+    let Some(start) = control.start()? else {
+        return Ok(());
+    };
+    close_all_but(&start.pass_fds)?;
+    let deaths = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    let leader = match launch(&start) {
+        Ok(leader) => leader,
+        Err(error) => {
+            report(&Report::Failed {
+                errno: error.raw_os_error(),
+                message: error.to_string(),
+            });
+            return Ok(());
+        }
+    };
+    for fd in start.pass_fds {
+        let _ = nix::unistd::close(fd);
+    }
+    // The kernel's choice when memory runs out should be the engine, not the one who could tell. Best effort.
+    let _ = std::fs::write(format!("/proc/{leader}/oom_score_adj"), "500");
+    report(&Report::Started { pid: leader });
+    Watch {
+        leader,
+        exit: None,
+        reaped: false,
+        asked: false,
+        sweep: None,
+    }
+    .run(&mut control, &deaths)
+}
+
+/// Starts the engine's leader in a group of its own. It dies with the guard (and only with it: the guard's one thread
+/// is the main one, so the parent-death signal cannot be triggered by the end of a mere thread).
+fn launch(start: &Start) -> io::Result<u32> {
+    let guard = Pid::this();
+    let log = io::stderr().as_fd().try_clone_to_owned()?;
+    let mut command = Command::new(&start.program);
+    command
+        .args(&start.args)
+        .env_clear()
+        .envs(start.env.iter().map(|(key, value)| (key, value)))
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .process_group(0);
+    if let Some(cwd) = &start.cwd {
+        command.current_dir(cwd);
+    }
+    let prepare = move || {
+        prctl::set_pdeathsig(Signal::SIGKILL)?;
+        if nix::unistd::getppid() != guard {
+            return Err(io::Error::from(Errno::ESRCH));
+        }
+        for ignored in IGNORED {
+            // SAFETY: SIG_DFL runs no code of ours.
+            unsafe { signal(ignored, SigHandler::SigDfl) }?;
+        }
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure makes system calls only; it neither allocates nor locks.
+    unsafe { command.pre_exec(prepare) };
+    Ok(command.spawn()?.id())
+}
+
+/// Descriptors that were left open across exec by whoever started rollbench would be inherited by the engine and keep
+/// that one's pipes open.
+fn close_all_but(kept: &[RawFd]) -> io::Result<()> {
+    let open: Vec<RawFd> = std::fs::read_dir("/proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    for fd in open {
+        if fd > 2 && !kept.contains(&fd) {
+            // EBADF: it was the directory's own.
+            let _ = nix::unistd::close(fd);
+        }
+    }
+    Ok(())
+}
+
+/// Says something to rollbench. If it is gone nobody listens; the sweep does not depend on it.
+fn report(report: &Report) {
+    let _ = io::stdout().write_all(&line(report));
+    let _ = io::stdout().flush();
+}
+
+/// The reading end of the control pipe.
+#[derive(Default)]
+struct Control {
+    buffer: Vec<u8>,
+    ended: bool,
+}
+
+impl Control {
+    /// Waits for the first line; absent if rollbench is gone before it.
+    fn start(&mut self) -> io::Result<Option<Start>> {
+        loop {
+            if let Some(start) = take_line(&mut self.buffer) {
+                return start.map(Some).map_err(io::Error::other);
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            self.fill();
+        }
+    }
+
+    /// Reads what is there. An error is as good as the end: there is nobody to take orders from.
+    fn fill(&mut self) {
+        let mut chunk = [0; 4096];
+        // Not through `Stdin`: what it has buffered, poll does not see.
+        match nix::unistd::read(io::stdin(), &mut chunk) {
+            Err(Errno::EINTR) => {}
+            Ok(0) | Err(_) => self.ended = true,
+            Ok(n) => self.buffer.extend_from_slice(&chunk[..n]),
+        }
+    }
+
+    /// The next order. After the end of the pipe, and instead of anything that is no order: to sweep.
+    fn order(&mut self) -> Option<Order> {
+        match take_line(&mut self.buffer) {
+            Some(order) => Some(order.unwrap_or(Order::Sweep { grace_ms: 0 })),
+            None => self.ended.then_some(Order::Sweep { grace_ms: 0 }),
+        }
+    }
+}
+
+/// The guard's view of the tree.
+struct Watch {
+    leader: u32,
+    /// How the leader ended; absent while it lives.
+    exit: Option<ExitStatus>,
+    /// Until then the leader's number, and with it that of its group, cannot be used again.
+    reaped: bool,
+    /// Whether anything was asked to end before the sweep. Only then are survivors leaks.
+    asked: bool,
+    sweep: Option<Sweep>,
+}
+
+struct Sweep {
+    /// Until then processes may end by themselves.
+    grace: Instant,
+    /// Whether the tree had been asked to end before, so that survivors are leaks.
+    polite: bool,
+    /// Absent during the grace.
+    sweeper: Option<Sweeper>,
+}
+
+impl Sweep {
+    /// Ends everything below this process that is still there. False once the time for it is up.
+    fn round(&mut self) -> bool {
+        if self.sweeper.is_none() && Instant::now() < self.grace {
+            return true;
+        }
+        let snapshot = Snapshot::take();
+        self.sweeper
+            .get_or_insert_with(Sweeper::begin)
+            .round(snapshot.descendants(std::process::id(), &[]))
+    }
+
+    fn report(self) -> Report {
+        let mut leaks = self.sweeper.map(|s| s.leaks()).unwrap_or_default();
+        let ended = leaks.iter().filter(|leak| leak.ended).count();
+        if !self.polite {
+            leaks.retain(|leak| !leak.ended);
+        }
+        Report::Swept { ended, leaks }
+    }
+}
+
+impl Watch {
+    fn run(mut self, control: &mut Control, deaths: &SignalFd) -> io::Result<()> {
+        loop {
+            while let Some(order) = control.order() {
+                self.obey(order);
+                if control.ended {
+                    break;
+                }
+            }
+            let left = self.reap()?;
+            let mut timeout = PollTimeout::NONE;
+            if let Some(mut sweep) = self.sweep.take() {
+                if !left || !sweep.round() {
+                    report(&sweep.report());
+                    return Ok(());
+                }
+                self.sweep = Some(sweep);
+                timeout = PollTimeout::try_from(ROUND).unwrap_or(PollTimeout::ZERO);
+            }
+            let stdin = io::stdin();
+            let mut fds = [
+                PollFd::new(deaths.as_fd(), PollFlags::POLLIN),
+                PollFd::new(stdin.as_fd(), PollFlags::POLLIN),
+            ];
+            // After its end the pipe is always readable: it would turn the wait into a spin.
+            let watched = if control.ended { 1 } else { 2 };
+            match poll(&mut fds[..watched], timeout) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+            let ready = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
+            if ready(&fds[0]) {
+                while let Ok(Some(_)) = deaths.read_signal() {}
+            }
+            if watched == 2 && ready(&fds[1]) {
+                control.fill();
+            }
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::SignalLeader(number) => {
+                self.asked = true;
+                if self.exit.is_none()
+                    && let Some(stat) = Stat::of(self.leader)
+                    && let Some(handle) = PidFd::of(&stat)
+                    && let Ok(signal) = Signal::try_from(number)
+                {
+                    let _ = handle.send(signal);
+                }
+            }
+            Order::SignalGroup(number) => {
+                self.asked = true;
+                if !self.reaped
+                    && let Ok(signal) = Signal::try_from(number)
+                    && let Ok(leader) = i32::try_from(self.leader)
+                {
+                    let _ = nix::sys::signal::killpg(Pid::from_raw(leader), signal);
+                }
+            }
+            Order::Sweep { grace_ms } => {
+                let grace = Instant::now() + Duration::from_millis(grace_ms);
+                let polite = self.asked || self.exit.is_some();
+                let sweep = self.sweep.get_or_insert(Sweep {
+                    grace,
+                    polite,
+                    sweeper: None,
+                });
+                sweep.grace = sweep.grace.min(grace);
+            }
+        }
+    }
+
+    /// Reaps the dead, and says when the leader is among them. False once no descendant is left.
+    ///
+    /// Until the sweep the leader itself is kept as a zombie; it comes first among the children, so that orphans that
+    /// end after it wait for the sweep too.
+    fn reap(&mut self) -> io::Result<bool> {
+        loop {
+            match wait::look()? {
+                Children::None => return Ok(false),
+                Children::Alive => return Ok(true),
+                Children::Dead { pid, status } => {
+                    if pid == self.leader {
+                        if self.exit.is_none() {
+                            self.exit = Some(status);
+                            report(&Report::Exited(status));
+                        }
+                        if self.sweep.is_none() {
+                            return Ok(true);
+                        }
+                        self.reaped = true;
+                    }
+                    wait::reap(pid);
+                }
+            }
+        }
+    }
+}
