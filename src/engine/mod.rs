@@ -1,6 +1,13 @@
 //! A real vLLM, started, driven and stopped: the offline driver and the server behind one face. Launch arguments
 //! are data; what an installed vLLM accepts is probed, not guessed. Knows nothing of statistics and reports.
 
+mod diagnosis;
+mod failure;
+mod kernels;
+mod log;
+mod offline;
+mod oom;
 mod session;
 
+pub use offline::{OfflineEngine, OfflineSession};
 pub use session::{Engine, Launch, Session, StepRequest, Urgency};

@@ -1,0 +1,236 @@
+//! The engine's log: its tail for a person, its text for a diagnosis, without the secrets of the environment.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+/// The log of one engine start.
+#[derive(Debug)]
+pub(super) struct EngineLog {
+    path: PathBuf,
+    /// Where this engine start begins: a log can hold an earlier attempt.
+    begin: u64,
+    secrets: Vec<String>,
+}
+
+impl EngineLog {
+    /// Remembers the present end of the log, which need not exist, and what in `env` must not be shown.
+    pub(super) fn new(path: &Path, env: &BTreeMap<String, String>) -> Self {
+        Self {
+            path: path.to_owned(),
+            begin: std::fs::metadata(path).map_or(0, |m| m.len()),
+            secrets: secrets(env),
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What was logged since, as text; of a long log the first and the last megabytes, since loading and dying
+    /// are what is looked for. Empty if it cannot be read: a missing log must not hide the failure it is read for.
+    pub(super) fn text(&self) -> String {
+        self.read().unwrap_or_default()
+    }
+
+    fn read(&self) -> io::Result<String> {
+        const PART: u64 = 4 << 20;
+        let mut file = File::open(&self.path)?;
+        let end = file.metadata()?.len();
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(self.begin))?;
+        (&mut file).take(PART).read_to_end(&mut bytes)?;
+        let tail = end.saturating_sub(PART);
+        if tail > self.begin + PART {
+            bytes.push(b'\n');
+            file.seek(SeekFrom::Start(tail))?;
+        }
+        (&mut file).take(PART).read_to_end(&mut bytes)?;
+        Ok(clean(&String::from_utf8_lossy(&bytes)))
+    }
+
+    /// The last lines that are not empty, redacted and cut.
+    pub(super) fn tail(&self, lines: usize) -> Vec<String> {
+        const LONGEST: usize = 400;
+        let text = self.text();
+        let mut tail: Vec<String> = text
+            .lines()
+            .rev()
+            .filter(|line| !line.trim().is_empty())
+            .take(lines)
+            .map(|line| self.redact(line).chars().take(LONGEST).collect())
+            .collect();
+        tail.reverse();
+        tail
+    }
+
+    /// `text` without secrets.
+    pub(super) fn redact(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for secret in &self.secrets {
+            text = text.replace(secret, "[redacted]");
+        }
+        // A Hugging Face token that came from a file rather than from the environment.
+        while let Some(at) = token(&text) {
+            text.replace_range(at, "[redacted]");
+        }
+        text
+    }
+}
+
+/// Values of variables that name a secret; short ones would redact ordinary words.
+fn secrets(env: &BTreeMap<String, String>) -> Vec<String> {
+    const MARKS: [&str; 5] = ["KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL"];
+    let mut found: Vec<String> = env
+        .iter()
+        .filter(|(name, value)| {
+            let name = name.to_ascii_uppercase();
+            value.len() >= 8 && MARKS.iter().any(|mark| name.contains(mark))
+                // TOKENIZERS_PARALLELISM=false and its like hold no secret.
+                && !value.bytes().all(|b| b.is_ascii_alphabetic())
+        })
+        .map(|(_, value)| value.clone())
+        .collect();
+    // The longest first: one can contain another.
+    found.sort_by_key(|value| std::cmp::Reverse(value.len()));
+    found
+}
+
+fn token(text: &str) -> Option<std::ops::Range<usize>> {
+    let mut from = 0;
+    while let Some(at) = text[from..].find("hf_") {
+        let start = from + at;
+        let length = text[start + 3..]
+            .bytes()
+            .take_while(u8::is_ascii_alphanumeric)
+            .count();
+        if length >= 30 {
+            return Some(start..start + 3 + length);
+        }
+        from = start + 3;
+    }
+    None
+}
+
+/// Without terminal colours, and of lines that overwrite themselves (progress bars) only what remained.
+fn clean(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for line in text.split('\n') {
+        let line = line.trim_end_matches('\r');
+        let line = line.rsplit('\r').next().unwrap_or(line);
+        let mut rest = line.chars();
+        while let Some(c) = rest.next() {
+            if c == '\u{1b}' {
+                // `ESC [ ... letter`: the only sequences that loggers write.
+                rest.by_ref().find(char::is_ascii_alphabetic);
+            } else if !c.is_control() || c == '\t' {
+                out.push(c);
+            }
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// One line of vLLM's log, taken apart.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct LogLine<'a> {
+    /// The process that said it (`EngineCore pid=77`); empty if it did not say.
+    pub(super) process: &'a str,
+    /// `INFO`, `WARNING`, `ERROR` ...; empty for lines that do not come from the logger.
+    pub(super) level: &'a str,
+    /// The message.
+    pub(super) message: &'a str,
+}
+
+/// Takes a line such as `(EngineCore pid=77) ERROR 11-24 12:44:05 [core.py:12] text` apart.
+pub(super) fn parse_line(line: &str) -> LogLine<'_> {
+    const LEVELS: [&str; 5] = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"];
+    let (process, rest) = match line.strip_prefix('(').and_then(|l| l.split_once(") ")) {
+        Some((process, rest)) if process.contains("pid=") => (process, rest),
+        _ => ("", line),
+    };
+    let level = rest.split(' ').next().unwrap_or_default();
+    if LEVELS.contains(&level)
+        && let Some((_, message)) = rest.split_once("] ")
+    {
+        return LogLine {
+            process,
+            level,
+            message,
+        };
+    }
+    LogLine {
+        process,
+        level: "",
+        message: rest,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(content: &str, env: &[(&str, &str)]) -> (tempfile::TempDir, EngineLog) {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("engine.log");
+        let env = env
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
+        let log = EngineLog::new(&path, &env);
+        std::fs::write(&path, content).expect("written");
+        (dir, log)
+    }
+
+    #[test]
+    fn the_tail_is_redacted_cleaned_and_last_lines_first_to_last() {
+        let (_dir, log) = log(
+            "one\n\u{1b}[36mtwo\u{1b}[0m tok-12345678\n\nload: 10%\rload: 100%\n",
+            &[
+                ("MY_API_KEY", "tok-12345678"),
+                ("TOKENIZERS_PARALLELISM", "disabled"),
+            ],
+        );
+        assert_eq!(log.tail(2), ["two [redacted]", "load: 100%"]);
+    }
+
+    #[test]
+    fn a_hugging_face_token_is_redacted_wherever_it_came_from() {
+        let (_dir, log) = log("", &[]);
+        let token = format!("hf_{}", "a1".repeat(17));
+        assert_eq!(
+            log.redact(&format!("hf_hub: {token}, hf_x")),
+            "hf_hub: [redacted], hf_x"
+        );
+    }
+
+    #[test]
+    fn an_earlier_attempt_is_not_read() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("engine.log");
+        std::fs::write(&path, "old\n").expect("written");
+        let log = EngineLog::new(&path, &BTreeMap::new());
+        std::fs::write(&path, "old\nnew\n").expect("written");
+        assert_eq!(log.tail(9), ["new"]);
+    }
+
+    #[test]
+    fn vllm_lines_come_apart() {
+        let line = parse_line(
+            "(Worker pid=16512) WARNING 11-24 12:44:36 [cpu_worker.py:114] libiomp [x] y",
+        );
+        assert_eq!(
+            line,
+            LogLine {
+                process: "Worker pid=16512",
+                level: "WARNING",
+                message: "libiomp [x] y"
+            }
+        );
+        let plain = parse_line("ValueError: no");
+        assert_eq!((plain.process, plain.level), ("", ""));
+        assert_eq!(plain.message, "ValueError: no");
+    }
+}

@@ -1,0 +1,9 @@
+//! The offline engine: `LLM.generate` in a Python driver that is embedded in the binary.
+
+mod engine;
+mod event_reader;
+mod judge;
+mod prompt_file;
+mod protocol;
+
+pub use engine::{OfflineEngine, OfflineSession};
