@@ -1,7 +1,7 @@
 //! The orchestrator's handle on a guard and, through it, on everything that an engine has started.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
@@ -16,6 +16,7 @@ use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 
 use super::orphans::Orphans;
+use super::rundir::{LEASE_VARIABLE, RUN_VARIABLE};
 use super::wire::{Order, Report, Start, line, take_line};
 use crate::error::PathError;
 use crate::record::{ExitStatus, Leak};
@@ -117,7 +118,9 @@ impl Guard {
         let (mut reports, report_write) = io::pipe().map_err(SpawnError::Guard)?;
 
         let mut env = command.env;
-        let run = env.get(std::ffi::OsStr::new(super::RUN_VARIABLE)).cloned();
+        let run = env.get(OsStr::new(RUN_VARIABLE)).cloned();
+        let lease = env.get(OsStr::new(LEASE_VARIABLE)).map(Path::new);
+        let run_dir = lease.and_then(Path::parent).map(Path::to_owned);
         let fds: Vec<RawFd> = command
             .pass_fds
             .iter()
@@ -132,6 +135,7 @@ impl Guard {
             env: env.into_iter().collect(),
             cwd: command.cwd,
             pass_fds: fds,
+            run_dir,
         };
 
         let mut guard = Command::new(rollbench);
@@ -139,7 +143,7 @@ impl Guard {
             .arg0("rollbench")
             .arg("__guard")
             .env_clear()
-            .envs(run.map(|run| (super::RUN_VARIABLE, run)))
+            .envs(run.map(|run| (RUN_VARIABLE, run)))
             .stdin(Stdio::from(control_read))
             .stdout(Stdio::from(report_write))
             .stderr(Stdio::from(log));

@@ -22,6 +22,7 @@ use nix::unistd::Pid;
 
 use super::pidfd::PidFd;
 use super::procfs::{Snapshot, Stat};
+use super::rundir;
 use super::sweep::Sweeper;
 use super::wait::{self, Children};
 use super::wire::{Order, Report, Start, line, take_line};
@@ -79,7 +80,7 @@ fn guard() -> io::Result<()> {
             return Ok(());
         }
     };
-    for fd in start.pass_fds {
+    for &fd in &start.pass_fds {
         let _ = nix::unistd::close(fd);
     }
     // The kernel's choice when memory runs out should be the engine, not the one who could tell. Best effort.
@@ -92,7 +93,13 @@ fn guard() -> io::Result<()> {
         asked: false,
         sweep: None,
     }
-    .run(&mut control, &deaths)
+    .run(&mut control, &deaths)?;
+    if let Some(folder) = start.run_dir
+        && rundir::is_dead(&folder)
+    {
+        rundir::remove(&folder, rundir::read_info(&folder).as_ref());
+    }
+    Ok(())
 }
 
 /// Starts the engine's leader in a group of its own. It dies with the guard (and only with it: the guard's one thread

@@ -3,15 +3,24 @@
 
 mod guard;
 mod guarded;
+mod limits;
 mod orphans;
 mod pidfd;
 mod procfs;
+mod rundir;
+mod signals;
+mod stale;
+mod suspend;
 mod sweep;
 mod wait;
 mod wire;
 
 pub use guard::{Guard, GuardedCommand, SpawnError, SweepReport};
 pub use guarded::guard_main;
-
-/// The environment variable that marks every process of a run with the run's id.
-pub const RUN_VARIABLE: &str = "ROLLBENCH_RUN";
+pub use limits::raise_open_files;
+pub use rundir::{
+    LEASE_MODULE, LEASE_PY, LEASE_VARIABLE, RUN_VARIABLE, RunDir, RunDirError, RunInfo,
+};
+pub use signals::Interrupt;
+pub use stale::{DeadRun, Leftovers, Process, leftovers};
+pub use suspend::{Pause, SuspendMark, SuspendWatch};

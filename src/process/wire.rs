@@ -18,6 +18,8 @@ pub(super) struct Start {
     pub(super) cwd: Option<PathBuf>,
     /// Descriptors that the engine inherits; the guard closes its own copies.
     pub(super) pass_fds: Vec<i32>,
+    /// The run's folder, which the guard removes if rollbench is dead; absent if there is none.
+    pub(super) run_dir: Option<PathBuf>,
 }
 
 /// The further lines to the guard. The end of the pipe means to sweep at once.
