@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::device::Platform;
 use crate::units::{CellId, Mode, ModelId, PrecisionId};
 use crate::workload::WorkloadSpec;
 
@@ -79,6 +80,9 @@ pub struct Settings {
     pub workload: WorkloadSpec,
     /// The interpreter whose vLLM is used.
     pub python: Sourced<Python>,
+    /// The platform that the engine runs on: the accelerator found, or `cpu` for the managed engine, which is vLLM
+    /// for CPU whatever is in the machine.
+    pub platform: Platform,
     /// The folder that holds `benchmark_results/`, `benchmark_logs/` and `benchmark_profiles/`.
     pub out: Sourced<PathBuf>,
     /// The selected cells: models in the order of their declaration, within each the precisions in theirs.
@@ -121,6 +125,15 @@ pub enum MatrixSource {
         /// `flag --config`, `env ROLLBENCH_CONFIG`, or the accelerator that was found.
         why: String,
     },
+}
+
+impl MatrixSource {
+    /// Why this one.
+    pub fn why(&self) -> &str {
+        match self {
+            Self::File { why, .. } | Self::BuiltIn { why, .. } => why,
+        }
+    }
 }
 
 impl fmt::Display for MatrixSource {
@@ -177,6 +190,16 @@ pub enum FanOut {
     Requests,
     /// One request with `n` samples.
     N,
+}
+
+impl FanOut {
+    /// As written in a configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::N => "n",
+        }
+    }
 }
 
 /// The interpreter.
@@ -238,10 +261,10 @@ impl Default for Limits {
     /// ten minutes to flush a trace.
     fn default() -> Self {
         Self {
-            start: Duration::from_secs(1800),
-            stall: Duration::from_secs(600),
+            start: Duration::from_mins(30),
+            stall: Duration::from_mins(10),
             stop: Duration::from_secs(15),
-            profile_flush: Duration::from_secs(600),
+            profile_flush: Duration::from_mins(10),
         }
     }
 }

@@ -210,3 +210,85 @@ pub(crate) fn interrupt_running(record: &mut CellRecord) {
         record.status = record.derived_status();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Role, builder};
+    use proptest::prelude::*;
+
+    /// A journal's bytes: two starts of three steps, the first one ended.
+    fn bytes() -> Vec<u8> {
+        let record = builder::planned("demo", "bf16");
+        let mut bytes = Vec::new();
+        let mut write = |entry: &Entry<'_>| {
+            bytes.extend(serde_json::to_vec(entry).unwrap());
+            bytes.push(b'\n');
+        };
+        for block in 0..2 {
+            let mut start = builder::start(&record, block, &[]);
+            start.status = StartStatus::Running;
+            write(&Entry::Begin {
+                record: Cow::Borrowed(&record),
+                start: Cow::Borrowed(&start),
+            });
+            for index in 0..3 {
+                write(&Entry::Step {
+                    cell: Cow::Borrowed(&record.cell.id),
+                    mode: Mode::Offline,
+                    start: Cow::Borrowed(&start.id),
+                    step: Cow::Owned(builder::step(index, Role::Measured, 1.0)),
+                });
+            }
+            start.status = StartStatus::Complete;
+            if block == 0 {
+                write(&Entry::End {
+                    cell: Cow::Borrowed(&record.cell.id),
+                    mode: Mode::Offline,
+                    start: Cow::Borrowed(&start),
+                });
+            }
+        }
+        bytes
+    }
+
+    fn replayed(into: &CellRecord, bytes: &[u8]) -> CellRecord {
+        let mut record = into.clone();
+        for entry in parse(bytes).0 {
+            apply(&mut record, entry);
+        }
+        interrupt_running(&mut record);
+        record
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn cut_at_any_byte_it_replays_to_a_prefix_and_twice_is_once(cut in 0..=bytes().len()) {
+            let whole = bytes();
+            let lines = whole[..cut].iter().filter(|&&b| b == b'\n').count();
+            let (entries, damaged) = parse(&whole[..cut]);
+            prop_assert!(!damaged);
+            prop_assert_eq!(&entries[..], &parse(&whole).0[..lines]);
+
+            let empty = builder::planned("demo", "bf16");
+            let once = replayed(&empty, &whole[..cut]);
+            prop_assert_eq!(&replayed(&once, &whole[..cut]), &once);
+            // Going on after the cut, as a second generation of the journal does, ends where the whole one does.
+            let all = replayed(&empty, &whole);
+            let after = replayed(&once, &whole);
+            let steps = |r: &CellRecord| r.starts.iter().map(|s| s.steps.clone()).collect::<Vec<_>>();
+            prop_assert_eq!(steps(&after), steps(&all));
+        }
+    }
+
+    #[test]
+    fn a_whole_line_that_is_no_entry_is_damage_and_hides_nothing_else() {
+        let mut damaged = b"{\"unknown\":{}}\n".to_vec();
+        damaged.extend(bytes());
+        let (entries, flag) = parse(&damaged);
+        assert!(flag);
+        assert_eq!(entries, parse(&bytes()).0);
+    }
+}

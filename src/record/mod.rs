@@ -2,10 +2,13 @@
 //! resume, and the import of foreign results. Nothing in here is derived; `stats` computes from it.
 
 mod atomic;
+#[cfg(test)]
+pub(crate) mod builder;
 mod cell;
 mod journal;
 mod layout;
 mod lock;
+pub mod redact;
 mod resume;
 mod start;
 mod step;

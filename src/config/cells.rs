@@ -1,0 +1,214 @@
+//! The layers of each selected cell, laid over each other: engine < model < precision < cell < flag.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use indexmap::IndexMap;
+use serde_json::Value;
+
+use super::diagnostic::Diagnostics;
+use super::document::At;
+use super::expand::{ExpandError, expand};
+use super::layer::Merged;
+use super::load::Loader;
+use super::raw::{RawCheckpoint, RawModel, RawPrecision};
+use super::{CellSettings, CheckpointRef, Origin, Sourced};
+use crate::device::Platform;
+use crate::units::{CellId, ModelId, PrecisionId};
+
+/// What is selected, and what the cells depend on besides their layers.
+pub(super) struct Selection<'a> {
+    pub(super) models: &'a [ModelId],
+    pub(super) precisions: &'a [PrecisionId],
+    /// Longest prompt + response of the workload.
+    pub(super) longest: u32,
+    pub(super) platform: Platform,
+    pub(super) vars: &'a BTreeMap<String, String>,
+}
+
+/// Every selected cell, in declaration order.
+pub(super) fn merge(
+    loader: &Loader<'_>,
+    selection: &Selection<'_>,
+    found: &mut Diagnostics,
+) -> Vec<CellSettings> {
+    let mut cells = Vec::new();
+    let mut unset = Unset::default();
+    for model in &loader.raw.models {
+        if !selection.models.contains(&model.id) {
+            continue;
+        }
+        for precision in &loader.raw.precisions {
+            if selection.precisions.contains(&precision.id) {
+                cells.push(cell(loader, selection, model, precision, &mut unset));
+            }
+        }
+    }
+    unset.report(found);
+    cells
+}
+
+fn cell(
+    loader: &Loader<'_>,
+    selection: &Selection<'_>,
+    model: &RawModel,
+    precision: &RawPrecision,
+    unset: &mut Unset,
+) -> CellSettings {
+    let mut merged = Merged::default();
+    let own = |key: &At<String>| key.value == precision.id.as_str();
+    let layers = [&loader.raw.engine, &model.layer, &precision.layer]
+        .into_iter()
+        .chain(
+            model
+                .cells
+                .iter()
+                .filter(|(key, _)| own(key))
+                .map(|(_, layer)| layer),
+        );
+    for layer in layers {
+        layer.apply(loader.document, &mut merged);
+    }
+    if let Some(share) = loader.request.overrides.gpu_mem_util {
+        merged.args.insert(
+            "gpu_memory_utilization".to_owned(),
+            Sourced::new(Value::from(share), Origin::Flag("--gpu-mem-util")),
+        );
+    }
+    derive(&mut merged.args, selection.longest);
+
+    // A cell that cannot run here needs none of its variables.
+    let runs = !precision
+        .unsupported
+        .contains_key(&selection.platform.to_string());
+    if runs {
+        for (name, value) in &mut merged.env {
+            if let Some(span) = merged.env_spans.get(name) {
+                unset.expand(&mut value.value, span, selection.vars);
+            }
+        }
+        for (name, value) in &mut merged.args {
+            if let (Value::String(text), Some(span)) = (&mut value.value, merged.spans.get(name)) {
+                unset.expand(text, span, selection.vars);
+            }
+        }
+    }
+    let raw = model.checkpoints.iter().find(|(key, _)| own(key));
+    CellSettings {
+        id: CellId {
+            model: model.id.clone(),
+            precision: precision.id.clone(),
+        },
+        model_label: model.label.clone(),
+        precision_label: precision.label.clone(),
+        checkpoint: raw.map(|(_, raw)| {
+            let mut checkpoint = as_written(raw);
+            if runs {
+                let vars = selection.vars;
+                unset.expand(&mut checkpoint.location, &raw.path.span, vars);
+                if let (Some(text), Some(at)) = (&mut checkpoint.revision, &raw.revision) {
+                    unset.expand(text, &at.span, vars);
+                }
+                if let (Some(text), Some(at)) = (&mut checkpoint.tokenizer, &raw.tokenizer) {
+                    unset.expand(text, &at.span, vars);
+                }
+                checkpoint.location = absolute(loader, &checkpoint.location);
+            }
+            Sourced::new(checkpoint, loader.document.origin(&raw.path.span))
+        }),
+        args: merged.args,
+        env: merged.env,
+        limits: merged.limits,
+        unsupported: precision.unsupported.clone(),
+    }
+}
+
+/// The arguments that rollbench computes where the user said nothing.
+fn derive(args: &mut IndexMap<String, Sourced<Value>>, longest: u32) {
+    let derived: [(&str, Value, &'static str); 2] = [
+        (
+            "max_model_len",
+            Value::from(longest),
+            "longest prompt + response",
+        ),
+        (
+            "generation_config",
+            Value::from("vllm"),
+            "the checkpoint's own sampling defaults stay out",
+        ),
+    ];
+    for (name, value, how) in derived {
+        args.entry(name.to_owned())
+            .or_insert_with(|| Sourced::new(value, Origin::Derived(how)));
+    }
+}
+
+fn as_written(raw: &RawCheckpoint) -> CheckpointRef {
+    CheckpointRef {
+        location: raw.path.value.clone(),
+        revision: raw.revision.as_ref().map(|r| r.value.clone()),
+        tokenizer: raw.tokenizer.as_ref().map(|t| t.value.clone()),
+    }
+}
+
+/// A folder is relative to the file that names it.
+fn absolute(loader: &Loader<'_>, location: &str) -> String {
+    if location.starts_with("hf:") || location.starts_with("managed:") {
+        return location.to_owned();
+    }
+    loader.base().join(location).display().to_string()
+}
+
+/// Texts that could not be expanded, by what is wrong: one variable is one mistake, however many cells need it.
+#[derive(Default)]
+struct Unset(Vec<(ExpandError, Vec<Range<usize>>)>);
+
+impl Unset {
+    fn expand(&mut self, text: &mut String, span: &Range<usize>, vars: &BTreeMap<String, String>) {
+        match expand(text, vars) {
+            Ok(expanded) => *text = expanded,
+            Err(error) => match self.0.iter_mut().find(|(e, _)| *e == error) {
+                Some((_, spans)) if spans.contains(span) => {}
+                Some((_, spans)) => spans.push(span.clone()),
+                None => self.0.push((error, vec![span.clone()])),
+            },
+        }
+    }
+
+    fn report(&self, found: &mut Diagnostics) {
+        for (error, spans) in &self.0 {
+            if let Some((first, more)) = spans.split_first() {
+                cannot_expand(error, first, more.len(), found);
+            }
+        }
+    }
+}
+
+/// Notes a text that could not be expanded, and how many others have the same trouble.
+pub(super) fn cannot_expand(
+    error: &ExpandError,
+    span: &Range<usize>,
+    more: usize,
+    found: &mut Diagnostics,
+) {
+    match error {
+        ExpandError::Unset(name) => {
+            let mistake = found.at(span, format!("the variable {name} is not set"));
+            match more {
+                0 => mistake.label("needed here"),
+                1 => mistake.label("needed here and in 1 more place"),
+                n => mistake.label(format!("needed here and in {n} more places")),
+            };
+            if name == "MODEL_BASE" {
+                mistake.help("export MODEL_BASE, or pass --model-base DIR: the folder that holds the checkpoints");
+            } else {
+                mistake.help(format!("export {name}, or write the value into the file"));
+            }
+        }
+        ExpandError::Malformed => {
+            found
+                .at(span, "`${` begins a variable that does not end")
+                .label("write ${NAME}");
+        }
+    }
+}

@@ -1,0 +1,499 @@
+//! The configuration as written: every section read, every mistake in it noted, nothing merged yet.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::str::FromStr;
+
+use super::FanOut;
+use super::diagnostic::{Diagnostics, listed, nearest};
+use super::document::At;
+use super::layer::{self, Layer};
+use super::walk::{Table, sub_table, text, wrong_type};
+use crate::units::{InvalidId, ModelId, PrecisionId};
+
+/// The version of the format that this rollbench reads.
+const SCHEMA: i64 = 1;
+
+/// A whole document.
+#[derive(Debug, Default)]
+pub(crate) struct Raw {
+    pub(crate) select_models: Option<Vec<At<String>>>,
+    pub(crate) select_precisions: Option<Vec<At<String>>>,
+    pub(crate) run: RawRun,
+    pub(crate) workload: RawWorkload,
+    pub(crate) python: Option<At<String>>,
+    pub(crate) engine: Layer,
+    pub(crate) precisions: Vec<RawPrecision>,
+    pub(crate) models: Vec<RawModel>,
+}
+
+/// `[run]`.
+#[derive(Debug, Default)]
+pub(crate) struct RawRun {
+    pub(crate) steps: Option<At<u32>>,
+    pub(crate) warmup: Option<At<u32>>,
+    pub(crate) blocks: Option<At<u32>>,
+    pub(crate) seed: Option<At<u64>>,
+    pub(crate) fan_out: Option<At<FanOut>>,
+    pub(crate) gate_timeout: Option<At<f64>>,
+}
+
+/// `[workload]`.
+#[derive(Debug, Default)]
+pub(crate) struct RawWorkload {
+    pub(crate) num_prompts: Option<At<u32>>,
+    pub(crate) n: Option<At<u32>>,
+    pub(crate) input_len: Option<At<u32>>,
+    pub(crate) output_len: Option<At<u32>>,
+    pub(crate) temperature: Option<At<f64>>,
+    pub(crate) top_p: Option<At<f64>>,
+    pub(crate) top_k: Option<At<i32>>,
+    pub(crate) logprobs: Option<At<u32>>,
+}
+
+/// `[[precision]]`.
+#[derive(Debug)]
+pub(crate) struct RawPrecision {
+    pub(crate) id: PrecisionId,
+    pub(crate) label: String,
+    pub(crate) baseline: Option<Range<usize>>,
+    pub(crate) layer: Layer,
+    pub(crate) unsupported: BTreeMap<String, String>,
+    pub(crate) span: Range<usize>,
+}
+
+/// `[[model]]`.
+#[derive(Debug)]
+pub(crate) struct RawModel {
+    pub(crate) id: ModelId,
+    pub(crate) label: String,
+    pub(crate) layer: Layer,
+    pub(crate) checkpoints: Vec<(At<String>, RawCheckpoint)>,
+    pub(crate) cells: Vec<(At<String>, Layer)>,
+    pub(crate) span: Range<usize>,
+}
+
+/// A checkpoint: a text, or a table with more than that.
+#[derive(Debug)]
+pub(crate) struct RawCheckpoint {
+    pub(crate) path: At<String>,
+    pub(crate) revision: Option<At<String>>,
+    pub(crate) tokenizer: Option<At<String>>,
+}
+
+/// Names that were all there, by which ids are declared.
+trait Declared {
+    type Id: FromStr<Err = InvalidId> + PartialEq;
+    fn id(&self) -> &Self::Id;
+    fn span(&self) -> &Range<usize>;
+}
+
+impl Declared for RawPrecision {
+    type Id = PrecisionId;
+    fn id(&self) -> &PrecisionId {
+        &self.id
+    }
+    fn span(&self) -> &Range<usize> {
+        &self.span
+    }
+}
+
+impl Declared for RawModel {
+    type Id = ModelId;
+    fn id(&self) -> &ModelId {
+        &self.id
+    }
+    fn span(&self) -> &Range<usize> {
+        &self.span
+    }
+}
+
+impl Raw {
+    /// Reads a document.
+    pub(crate) fn read(root: &Table<'_>, found: &mut Diagnostics) -> Self {
+        schema(root, found);
+        root.only(
+            &[
+                "schema",
+                "select",
+                "run",
+                "workload",
+                "engine",
+                "precision",
+                "model",
+                "workloads",
+                "online",
+            ],
+            found,
+        );
+        for (key, what) in [
+            ("workloads", "several workloads on one loaded engine"),
+            ("online", "settings of the online mode"),
+        ] {
+            if let Some((key, _)) = root.get(key) {
+                found
+                    .at(&key.span, format!("`{}` is not supported yet", key.value))
+                    .label(format!("reserved for {what}"));
+            }
+        }
+        let mut raw = Self::default();
+        if let Some(select) = root.table("select", found) {
+            raw.read_select(&select, found);
+        }
+        if let Some(run) = root.table("run", found) {
+            raw.run = RawRun::read(&run, found);
+        }
+        if let Some(workload) = root.table("workload", found) {
+            raw.workload = RawWorkload::read(&workload, found);
+        }
+        if let Some(engine) = root.table("engine", found) {
+            engine.only(&with_layer(&["python"]), found);
+            raw.python = engine.text("python", found);
+            raw.engine = Layer::read(&engine, found);
+        }
+        for table in root.tables("precision", found) {
+            let precision = RawPrecision::read(&table, found);
+            declare(&mut raw.precisions, precision, "precision", found);
+        }
+        for table in root.tables("model", found) {
+            let model = RawModel::read(&table, found);
+            declare(&mut raw.models, model, "model", found);
+        }
+        raw.check(root, found);
+        raw
+    }
+
+    fn read_select(&mut self, select: &Table<'_>, found: &mut Diagnostics) {
+        if let Some((key, _)) = select.get("quants") {
+            found
+                .at(&key.span, "unknown key `quants` in `select`")
+                .label("the key is `precisions`; only the flag is called --quants");
+        }
+        select.only(&["models", "precisions", "quants"], found);
+        self.select_models = select.texts("models", found);
+        self.select_precisions = select.texts("precisions", found);
+    }
+
+    /// What only the whole document can tell.
+    fn check(&self, root: &Table<'_>, found: &mut Diagnostics) {
+        let precisions: Vec<&str> = self.precisions.iter().map(|p| p.id.as_str()).collect();
+        let models: Vec<&str> = self.models.iter().map(|m| m.id.as_str()).collect();
+        if root.get("precision").is_none() {
+            found
+                .plain("the configuration has no precision")
+                .help("add [[precision]] with a `name`, one of them with `baseline = true`");
+        }
+        if root.get("model").is_none() {
+            found
+                .plain("the configuration has no model")
+                .help("add [[model]] with a `name` and `checkpoints`");
+        }
+        let mut baselines = self.precisions.iter().filter_map(|p| p.baseline.as_ref());
+        match (baselines.next(), baselines.next()) {
+            (None, _) => {
+                if let Some(first) = self.precisions.first() {
+                    found
+                        .at(&first.span, "no precision is the baseline")
+                        .help("add `baseline = true` to the one that the others are compared with");
+                }
+            }
+            (Some(first), Some(second)) => {
+                found
+                    .at(second, "two precisions are the baseline")
+                    .label("the second one")
+                    .related(first.clone(), "the first one");
+            }
+            _ => {}
+        }
+        for model in &self.models {
+            let keys = model.checkpoints.iter().map(|(key, _)| key);
+            for key in keys.chain(model.cells.iter().map(|(key, _)| key)) {
+                unknown(key, &precisions, "precision", found);
+            }
+        }
+        for name in self.select_models.iter().flatten() {
+            unknown(name, &models, "model", found);
+        }
+        for name in self.select_precisions.iter().flatten() {
+            unknown(name, &precisions, "precision", found);
+        }
+        self.check_unset(found);
+    }
+
+    /// An `unset` of a name that nothing sets is a typo.
+    fn check_unset(&self, found: &mut Diagnostics) {
+        let cells = self.models.iter().flat_map(|m| m.cells.iter());
+        let layers: Vec<&Layer> = std::iter::once(&self.engine)
+            .chain(self.models.iter().map(|m| &m.layer))
+            .chain(self.precisions.iter().map(|p| &p.layer))
+            .chain(cells.map(|(_, layer)| layer))
+            .collect();
+        let set: Vec<&str> = layers
+            .iter()
+            .flat_map(|l| l.args.iter().map(|(name, _)| name.as_str()))
+            .collect();
+        for name in layers.iter().flat_map(|l| &l.unset) {
+            if set.contains(&name.value.as_str()) {
+                continue;
+            }
+            let mistake = found.at(
+                &name.span,
+                format!("nothing sets `{}`, so it cannot be unset", name.value),
+            );
+            if let Some(near) = nearest(&name.value, set.iter().copied()) {
+                mistake.label(format!("did you mean `{near}`?"));
+            }
+        }
+    }
+}
+
+impl RawRun {
+    fn read(run: &Table<'_>, found: &mut Diagnostics) -> Self {
+        run.only(
+            &[
+                "steps",
+                "warmup",
+                "blocks",
+                "seed",
+                "fan_out",
+                "gate_timeout_s",
+            ],
+            found,
+        );
+        Self {
+            steps: run.integer("steps", 1..=10_000, found),
+            warmup: run.integer("warmup", 0..=10_000, found),
+            blocks: run.integer("blocks", 1..=10_000, found),
+            seed: run.integer("seed", 0..=i64::MAX.cast_unsigned(), found),
+            fan_out: run.choice(
+                "fan_out",
+                &[("requests", FanOut::Requests), ("n", FanOut::N)],
+                found,
+            ),
+            gate_timeout: run.number(
+                "gate_timeout_s",
+                layer::is_seconds,
+                "a number of seconds above 0",
+                found,
+            ),
+        }
+    }
+}
+
+impl RawWorkload {
+    fn read(workload: &Table<'_>, found: &mut Diagnostics) -> Self {
+        workload.only(
+            &["num_prompts", "n", "input_len", "output_len", "sampling"],
+            found,
+        );
+        let mut raw = Self {
+            num_prompts: workload.integer("num_prompts", 1..=1_000_000, found),
+            n: workload.integer("n", 1..=100_000, found),
+            input_len: workload.integer("input_len", 1..=10_000_000, found),
+            output_len: workload.integer("output_len", 1..=10_000_000, found),
+            ..Self::default()
+        };
+        if let Some(sampling) = workload.table("sampling", found) {
+            sampling.only(&["temperature", "top_p", "top_k", "logprobs"], found);
+            raw.temperature = sampling.number("temperature", |t| t >= 0.0, "0 or above", found);
+            raw.top_p = sampling.number("top_p", layer::is_share, "above 0 and at most 1", found);
+            raw.top_k = sampling.integer("top_k", -1..=i32::MAX, found);
+            raw.logprobs = sampling.integer("logprobs", 0..=1_000, found);
+        }
+        raw
+    }
+}
+
+impl RawPrecision {
+    fn read(table: &Table<'_>, found: &mut Diagnostics) -> Option<Self> {
+        table.only(
+            &with_layer(&["name", "label", "baseline", "unsupported"]),
+            found,
+        );
+        let label = table.text("label", found);
+        let baseline = table.boolean("baseline", found);
+        let layer = Layer::read(table, found);
+        let mut unsupported = BTreeMap::new();
+        if let Some(reasons) = table.table("unsupported", found) {
+            reasons.only(&["cpu", "cuda", "npu"], found);
+            for (key, _) in reasons.entries() {
+                if let Some(reason) = reasons.text(key.value, found) {
+                    unsupported.insert(key.value.to_owned(), reason.value);
+                }
+            }
+        }
+        let (id, span) = name(table, "precision", found)?;
+        Some(Self {
+            label: label.map_or_else(|| PrecisionId::to_string(&id), |l| l.value),
+            id,
+            baseline: baseline.filter(|b| b.value).map(|b| b.span),
+            layer,
+            unsupported,
+            span,
+        })
+    }
+}
+
+impl RawModel {
+    fn read(table: &Table<'_>, found: &mut Diagnostics) -> Option<Self> {
+        table.only(
+            &with_layer(&["name", "label", "checkpoints", "cells"]),
+            found,
+        );
+        let label = table.text("label", found);
+        let layer = Layer::read(table, found);
+        let mut checkpoints = Vec::new();
+        if let Some(of) = table.table("checkpoints", found) {
+            for (key, value) in of.entries() {
+                let path = of.path_of(key.value);
+                if let Some(checkpoint) = RawCheckpoint::read(value, key.value, &path, found) {
+                    checkpoints.push((At::new(key.value.to_owned(), key.span), checkpoint));
+                }
+            }
+        }
+        let mut cells = Vec::new();
+        if let Some(of) = table.table("cells", found) {
+            for (key, value) in of.entries() {
+                if let Some(cell) = sub_table(key.value, value, of.path_of(key.value), found) {
+                    cell.only(&layer::KEYS, found);
+                    let layer = Layer::read(&cell, found);
+                    cells.push((At::new(key.value.to_owned(), key.span), layer));
+                }
+            }
+        }
+        let (id, span) = name(table, "model", found)?;
+        Some(Self {
+            label: label.map_or_else(|| ModelId::to_string(&id), |l| l.value),
+            id,
+            layer,
+            checkpoints,
+            cells,
+            span,
+        })
+    }
+}
+
+impl RawCheckpoint {
+    fn read(
+        value: &toml::Spanned<toml::de::DeValue<'_>>,
+        key: &str,
+        path: &str,
+        found: &mut Diagnostics,
+    ) -> Option<Self> {
+        if value.get_ref().as_table().is_none() {
+            if value.get_ref().as_str().is_none() {
+                wrong_type(
+                    value,
+                    path,
+                    "a text, or { path, revision, tokenizer }",
+                    found,
+                );
+                return None;
+            }
+            return Some(Self {
+                path: text(value, path, found)?,
+                revision: None,
+                tokenizer: None,
+            });
+        }
+        let table = sub_table(key, value, path.to_owned(), found)?;
+        table.only(&["path", "revision", "tokenizer"], found);
+        if table.get("path").is_none() {
+            found.at(&table.span, format!("`{path}` has no `path`"));
+        }
+        let revision = table.text("revision", found);
+        let tokenizer = table.text("tokenizer", found);
+        Some(Self {
+            path: table.text("path", found)?,
+            revision,
+            tokenizer,
+        })
+    }
+}
+
+/// Adds a declaration, unless its name is taken.
+fn declare<D: Declared>(declared: &mut Vec<D>, new: Option<D>, what: &str, found: &mut Diagnostics)
+where
+    D::Id: std::fmt::Display,
+{
+    let Some(new) = new else { return };
+    match declared.iter().find(|d| d.id() == new.id()) {
+        Some(first) => {
+            found
+                .at(
+                    new.span(),
+                    format!("{what} `{}` is declared twice", new.id()),
+                )
+                .label("again here")
+                .related(first.span().clone(), "first here");
+        }
+        None => declared.push(new),
+    }
+}
+
+/// The `name` of a declaration, and where it stands.
+fn name<I: FromStr<Err = InvalidId>>(
+    table: &Table<'_>,
+    what: &str,
+    found: &mut Diagnostics,
+) -> Option<(I, Range<usize>)> {
+    if table.get("name").is_none() {
+        found
+            .at(&table.span, format!("this {what} has no `name`"))
+            .help(format!(
+                "add `name = \"...\"`: the id of the {what} in flags and file names"
+            ));
+    }
+    let name = table.text("name", found)?;
+    match name.value.parse() {
+        Ok(id) => Some((id, name.span)),
+        Err(error) => {
+            found
+                .at(&name.span, error.to_string())
+                .label("`_` parts model from precision in file names");
+            None
+        }
+    }
+}
+
+fn schema(root: &Table<'_>, found: &mut Diagnostics) {
+    if root.get("schema").is_none() {
+        found
+            .plain("the configuration does not say which version of the format it is")
+            .help(format!("begin it with `schema = {SCHEMA}`"));
+        return;
+    }
+    if let Some(version) = root.integer("schema", i64::MIN..=i64::MAX, found)
+        && version.value != SCHEMA
+    {
+        let mistake = found.at(
+            &version.span,
+            format!(
+                "this rollbench reads schema {SCHEMA}, not {}",
+                version.value
+            ),
+        );
+        if version.value > SCHEMA {
+            mistake.help("the file is for a newer rollbench");
+        }
+    }
+}
+
+/// Notes a name that is not declared.
+fn unknown(name: &At<String>, declared: &[&str], what: &str, found: &mut Diagnostics) {
+    if declared.contains(&name.value.as_str()) {
+        return;
+    }
+    let mistake = found.at(&name.span, format!("unknown {what} `{}`", name.value));
+    match nearest(&name.value, declared.iter().copied()) {
+        Some(near) => mistake.label(format!("did you mean `{near}`?")),
+        None => mistake.help(format!(
+            "the {what}s here are {}",
+            listed(declared.iter().copied())
+        )),
+    };
+}
+
+fn with_layer<'a>(keys: &[&'a str]) -> Vec<&'a str> {
+    keys.iter().copied().chain(layer::KEYS).collect()
+}

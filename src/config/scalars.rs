@@ -1,0 +1,276 @@
+//! The settings that are single values: `[run]`, `[workload]`, the interpreter, the output folder.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use serde_json::Value;
+
+use super::cells;
+use super::diagnostic::Diagnostics;
+use super::document::{At, Name};
+use super::layer::{is_seconds, is_share};
+use super::load::Loader;
+use super::{FanOut, Origin, Python, RunSettings, Sourced};
+use crate::units::Mode;
+use crate::workload::{Sampling, WorkloadSpec};
+
+/// More sequences than this in a step is a typo, not a workload.
+const MAX_SEQUENCES: u64 = 10_000_000;
+
+/// Values by dotted path.
+type Values = IndexMap<String, Sourced<Value>>;
+
+impl Loader<'_> {
+    pub(super) fn run(&self, values: &mut Values, found: &mut Diagnostics) -> RunSettings {
+        let (raw, flags) = (&self.raw.run, &self.request.overrides);
+        if let Some(share) = flags.gpu_mem_util
+            && !is_share(share)
+        {
+            found.plain(format!(
+                "--gpu-mem-util {share}: must be above 0 and at most 1"
+            ));
+        }
+        for (flag, given) in [("--steps", flags.steps), ("--blocks", flags.blocks)] {
+            not_zero(flag, given, found);
+        }
+        if let Some(seconds) = flags.gate_timeout
+            && !is_seconds(seconds)
+        {
+            found.plain(format!(
+                "--gate-timeout {seconds}: must be a number of seconds above 0"
+            ));
+        }
+        let mode = self.pick(None, flags.mode, "--online", Mode::Offline);
+        let mode = match mode.value {
+            Mode::Offline if mode.origin != Origin::Default => {
+                Sourced::new(mode.value, Origin::Flag("--offline"))
+            }
+            _ => mode,
+        };
+        let steps = self.pick(raw.steps.as_ref(), flags.steps, "--steps", 3);
+        let warmup = self.pick(raw.warmup.as_ref(), flags.warmup, "--warmup", 1);
+        let blocks = self.pick(raw.blocks.as_ref(), flags.blocks, "--blocks", 1);
+        let seed = self.pick(raw.seed.as_ref(), flags.seed, "--seed", 0);
+        let fan_out = self.pick(
+            raw.fan_out.as_ref(),
+            flags.fan_out,
+            "--fan-out",
+            FanOut::Requests,
+        );
+        let gate = self.pick(
+            raw.gate_timeout.as_ref(),
+            flags.gate_timeout,
+            "--gate-timeout",
+            60.0,
+        );
+        put(values, "run.mode", mode.value.to_string(), &mode.origin);
+        put(values, "run.steps", steps.value, &steps.origin);
+        put(values, "run.warmup", warmup.value, &warmup.origin);
+        put(values, "run.blocks", blocks.value, &blocks.origin);
+        put(values, "run.seed", seed.value, &seed.origin);
+        put(values, "run.fan_out", fan_out.value.name(), &fan_out.origin);
+        put(values, "run.gate_timeout_s", gate.value, &gate.origin);
+        RunSettings {
+            mode: mode.value,
+            steps: steps.value,
+            warmup: warmup.value,
+            blocks: blocks.value,
+            seed: seed.value,
+            fan_out: fan_out.value,
+            // Out of range only beside a diagnostic, and then nobody waits.
+            gate_timeout: Duration::try_from_secs_f64(gate.value).unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn workload(&self, values: &mut Values, found: &mut Diagnostics) -> WorkloadSpec {
+        let (raw, flags) = (&self.raw.workload, &self.request.overrides);
+        for (flag, given) in [
+            ("--num-prompts", flags.num_prompts),
+            ("-n", flags.n),
+            ("--input-len", flags.input_len),
+            ("--output-len", flags.output_len),
+        ] {
+            not_zero(flag, given, found);
+        }
+        let mut number = |name: &str, said: Option<&At<u32>>, flagged, flag, default| {
+            let picked = self.pick(said, flagged, flag, default);
+            put(
+                values,
+                &format!("workload.{name}"),
+                picked.value,
+                &picked.origin,
+            );
+            picked.value
+        };
+        let num_prompts = number(
+            "num_prompts",
+            raw.num_prompts.as_ref(),
+            flags.num_prompts,
+            "--num-prompts",
+            32,
+        );
+        let n = number("n", raw.n.as_ref(), flags.n, "-n", 8);
+        let input_len = number(
+            "input_len",
+            raw.input_len.as_ref(),
+            flags.input_len,
+            "--input-len",
+            512,
+        );
+        let output_len = number(
+            "output_len",
+            raw.output_len.as_ref(),
+            flags.output_len,
+            "--output-len",
+            256,
+        );
+        let sequences = u64::from(num_prompts) * u64::from(n);
+        if sequences > MAX_SEQUENCES {
+            found.plain(format!(
+                "{num_prompts} prompts x {n} samples are {sequences} sequences in one step; at most {MAX_SEQUENCES} are possible"
+            ));
+        }
+        let defaults = Sampling::default();
+        let temperature = self.pick(raw.temperature.as_ref(), None, "", defaults.temperature);
+        let top_p = self.pick(raw.top_p.as_ref(), None, "", defaults.top_p);
+        let top_k = self.pick(raw.top_k.as_ref(), None, "", defaults.top_k);
+        let logprobs = raw.logprobs.as_ref();
+        put(
+            values,
+            "workload.sampling.temperature",
+            temperature.value,
+            &temperature.origin,
+        );
+        put(
+            values,
+            "workload.sampling.top_p",
+            top_p.value,
+            &top_p.origin,
+        );
+        put(
+            values,
+            "workload.sampling.top_k",
+            top_k.value,
+            &top_k.origin,
+        );
+        put(
+            values,
+            "workload.sampling.logprobs",
+            logprobs.map(|l| l.value),
+            &logprobs.map_or(Origin::Default, |l| self.document.origin(&l.span)),
+        );
+        WorkloadSpec {
+            sampling: Sampling {
+                temperature: temperature.value,
+                top_p: top_p.value,
+                top_k: top_k.value,
+                logprobs: logprobs.map(|l| l.value),
+            },
+            ..WorkloadSpec::fixed(num_prompts, n, input_len, output_len)
+        }
+    }
+
+    pub(super) fn python(&self, values: &mut Values, found: &mut Diagnostics) -> Sourced<Python> {
+        let (text, origin, base) = match (&self.request.overrides.python, &self.raw.python) {
+            (Some(flag), _) => (
+                flag.clone(),
+                Origin::Flag("--python"),
+                self.request.cwd.clone(),
+            ),
+            (None, Some(said)) => {
+                let origin = self.document.origin(&said.span);
+                let expanded = super::expand::expand(&said.value, &self.request.env);
+                match expanded {
+                    Ok(text) => (text, origin, self.base()),
+                    Err(error) => {
+                        cells::cannot_expand(&error, &said.span, 0, found);
+                        (said.value.clone(), origin, self.base())
+                    }
+                }
+            }
+            (None, None) => ("python3".to_owned(), Origin::Default, self.base()),
+        };
+        let python = match text.as_str() {
+            "managed" => Python::Managed,
+            name if name.contains('/') => Python::Interpreter(base.join(name)),
+            name => Python::Interpreter(PathBuf::from(name)),
+        };
+        let shown = match &python {
+            Python::Managed => "managed".to_owned(),
+            Python::Interpreter(path) => path.display().to_string(),
+        };
+        put(values, "engine.python", shown, &origin);
+        Sourced::new(python, origin)
+    }
+
+    pub(super) fn out(&self, values: &mut Values) -> Sourced<PathBuf> {
+        let cwd = &self.request.cwd;
+        let out = match (
+            &self.request.overrides.out,
+            self.request.var("BENCH_BASE_DIR"),
+        ) {
+            (Some(out), _) => Sourced::new(cwd.join(out), Origin::Flag("--out")),
+            (None, Some(dir)) => Sourced::new(cwd.join(dir), Origin::Env("BENCH_BASE_DIR")),
+            (None, None) => Sourced::new(cwd.clone(), Origin::Default),
+        };
+        put(values, "out", out.value.display().to_string(), &out.origin);
+        out
+    }
+
+    /// The environment as `${VAR}` sees it: with `--model-base` in it.
+    pub(super) fn variables(&self, values: &mut Values) -> BTreeMap<String, String> {
+        let mut vars = self.request.env.clone();
+        if let Some(base) = &self.request.overrides.model_base {
+            let base = self.request.cwd.join(base).display().to_string();
+            put(
+                values,
+                "model_base",
+                base.clone(),
+                &Origin::Flag("--model-base"),
+            );
+            vars.insert("MODEL_BASE".to_owned(), base);
+        } else if let Some(base) = self.request.var("MODEL_BASE") {
+            put(values, "model_base", base, &Origin::Env("MODEL_BASE"));
+        }
+        vars
+    }
+
+    /// The folder that relative paths of the document start from: the file's own.
+    pub(super) fn base(&self) -> PathBuf {
+        match &self.document.name {
+            Name::File(path) => self
+                .request
+                .cwd
+                .join(path)
+                .parent()
+                .map_or_else(|| self.request.cwd.clone(), Path::to_owned),
+            Name::BuiltIn(_) => self.request.cwd.clone(),
+        }
+    }
+
+    fn pick<T: Clone>(
+        &self,
+        file: Option<&At<T>>,
+        flagged: Option<T>,
+        flag: &'static str,
+        default: T,
+    ) -> Sourced<T> {
+        match (flagged, file) {
+            (Some(value), _) => Sourced::new(value, Origin::Flag(flag)),
+            (None, Some(at)) => Sourced::new(at.value.clone(), self.document.origin(&at.span)),
+            (None, None) => Sourced::new(default, Origin::Default),
+        }
+    }
+}
+
+fn put(values: &mut Values, path: &str, value: impl Into<Value>, origin: &Origin) {
+    values.insert(path.to_owned(), Sourced::new(value.into(), origin.clone()));
+}
+
+fn not_zero(flag: &str, given: Option<u32>, found: &mut Diagnostics) {
+    if given == Some(0) {
+        found.plain(format!("{flag} 0: must be at least 1"));
+    }
+}
