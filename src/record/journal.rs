@@ -199,6 +199,14 @@ pub(crate) fn add_step(start: &mut EngineStart, step: Cow<'_, Step>) {
     }
 }
 
+/// The record, without starts, that the entries begin with.
+pub(crate) fn first_head(entries: &[Entry<'_>]) -> Option<CellRecord> {
+    entries.iter().find_map(|entry| match entry {
+        Entry::Begin { record, .. } => Some(record.clone().into_owned()),
+        _ => None,
+    })
+}
+
 /// Closes what a dead session left open: a start without an end was interrupted.
 pub(crate) fn interrupt_running(record: &mut CellRecord) {
     for start in &mut record.starts {

@@ -10,8 +10,6 @@ use crate::units::{CellId, Mode};
 pub const RESULTS: &str = "benchmark_results";
 /// Where earlier records go when their cell is measured anew.
 pub(crate) const PREVIOUS: &str = "previous";
-/// Where `diagnostic` writes.
-pub(crate) const DIAGNOSTIC: &str = "diagnostic";
 const JOURNAL: &str = ".journal";
 
 /// The name of a cell's record: `<model>_<precision>.json`, online `<model>_<precision>.online.json`.

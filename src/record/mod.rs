@@ -5,18 +5,23 @@ mod atomic;
 #[cfg(test)]
 pub(crate) mod builder;
 mod cell;
+mod import;
 mod journal;
 mod layout;
 mod lock;
+mod read;
 pub mod redact;
 mod resume;
 mod start;
 mod step;
 mod store;
+mod validate;
 
 pub use atomic::write_atomic;
+pub use import::{Foreign, ForeignResult, Tool};
 pub use layout::{RESULTS, record_name, results_dir};
 pub use lock::LockHolder;
+pub use read::{Found, PassedOver, read_results};
 pub use resume::{Change, ResumeState, engine_fingerprint, hex};
 pub use store::{Fault, Recovered, Saved, Store, StoreError};
 

@@ -615,7 +615,7 @@ fn replay(results: &Path, dir: &Path) -> Result<Recovered, StoreError> {
     }
     for ((cell, mode), entries) in by_cell {
         let path = results.join(record_name(&cell, mode));
-        let mut record = match (read_record(&path), first_head(&entries)) {
+        let mut record = match (read_record(&path), journal::first_head(&entries)) {
             (Ok(record), _) => record,
             (Err(Unread::Io(source)), _) => return Err(PathError::on("read", path)(source).into()),
             (Err(unread), Some(head)) => {
@@ -649,13 +649,6 @@ fn replay(results: &Path, dir: &Path) -> Result<Recovered, StoreError> {
         }
     }
     Ok(recovered)
-}
-
-fn first_head(entries: &[Entry<'_>]) -> Option<CellRecord> {
-    entries.iter().find_map(|entry| match entry {
-        Entry::Begin { record, .. } => Some(record.clone().into_owned()),
-        _ => None,
-    })
 }
 
 #[cfg(test)]
