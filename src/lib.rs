@@ -4,6 +4,7 @@
 //! Data flows one way: `cli` -> `config` -> `plan` -> `execute` -> events and `record` -> `stats` -> `report`.
 //! `docs/architecture.md` is the map of the rooms.
 
+pub mod checkpoint;
 pub mod cli;
 pub mod clock;
 pub mod commands;

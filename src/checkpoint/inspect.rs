@@ -1,0 +1,284 @@
+//! One checkpoint's folder, read.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::format::{Format, field};
+use super::tokens;
+use crate::error::PathError;
+use crate::record::{CheckpointInfo, hex};
+use crate::workload::Vocabulary;
+
+/// A checkpoint, as its files describe it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checkpoint {
+    /// What the record keeps.
+    pub info: CheckpointInfo,
+    /// The number format; absent if the files do not tell.
+    pub format: Option<Format>,
+    /// The token ids that prompts may hold; absent if the config does not tell.
+    pub vocabulary: Option<Vocabulary>,
+    /// The longest prompt + response that the model's positions allow; absent if the config does not tell, or scales
+    /// them in a way that vLLM's versions understand differently.
+    pub max_positions: Option<u64>,
+    /// SHA-256 over the config and the names and sizes of the weight files.
+    pub fingerprint: String,
+}
+
+/// A folder that is no checkpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// Not a folder, or no permission.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// No `config.json` in it.
+    #[error("{} has no config.json: it is no checkpoint of the Hugging Face layout", folder.display())]
+    NoConfig {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A file of it is truncated, empty, or something else than JSON.
+    #[error("{} is not valid JSON", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Where it stops making sense.
+        source: serde_json::Error,
+    },
+}
+
+impl CheckpointError {
+    /// What the user can do.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Path(_) => "check the path and its permissions",
+            Self::NoConfig { .. } => {
+                "name the folder that holds config.json and the *.safetensors files"
+            }
+            Self::Invalid { .. } => "the file is damaged or half copied: copy the checkpoint again",
+        }
+    }
+}
+
+/// Reads the checkpoint in `folder`, which the record is to call `shown`.
+///
+/// # Errors
+/// If it has no readable `config.json`. Everything else may be missing and is then unknown.
+pub fn inspect(folder: &Path, shown: &str) -> Result<Checkpoint, CheckpointError> {
+    let config_path = folder.join("config.json");
+    let files = Files::of(folder)?;
+    if !files.has_config {
+        return Err(CheckpointError::NoConfig {
+            folder: folder.to_owned(),
+        });
+    }
+    let (bytes, config) = json(&config_path)?;
+    let description_path = folder.join("quant_model_description.json");
+    let (description, format) = if files.has_description {
+        let (bytes, description) = json(&description_path)?;
+        (bytes, Some(Format::of_modelslim(&description)))
+    } else {
+        (Vec::new(), Format::of_config(&config))
+    };
+    let sha256_config = hex(&Sha256::digest(&bytes));
+    let mut digest = Sha256::new();
+    digest.update(&sha256_config);
+    digest.update(Sha256::digest(&description));
+    for (name, size) in &files.weights {
+        digest.update(format!("{name}\0{size}\n"));
+    }
+    let shape_only = files.weights.is_empty();
+    let size: u64 = files.weights.iter().map(|(_, size)| size).sum();
+    Ok(Checkpoint {
+        info: CheckpointInfo {
+            path: shown.to_owned(),
+            format: format.as_ref().map(|f| f.name.clone()),
+            bytes: (!shape_only).then_some(size),
+            sha256_config: Some(sha256_config),
+            shape_only,
+        },
+        format,
+        vocabulary: tokens::vocabulary(folder, &config),
+        max_positions: max_positions(&config),
+        fingerprint: hex(&digest.finalize()),
+    })
+}
+
+/// The names in a folder that matter.
+struct Files {
+    has_config: bool,
+    has_description: bool,
+    /// Names and sizes of the weight files, sorted.
+    weights: Vec<(String, u64)>,
+}
+
+impl Files {
+    fn of(folder: &Path) -> Result<Self, CheckpointError> {
+        let entries = std::fs::read_dir(folder).map_err(PathError::on("read", folder))?;
+        let mut files = Self {
+            has_config: false,
+            has_description: false,
+            weights: Vec::new(),
+        };
+        let mut others = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(PathError::on("read", folder))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            match name.as_str() {
+                "config.json" => files.has_config = true,
+                "quant_model_description.json" => files.has_description = true,
+                _ => {}
+            }
+            // The hub's cache links to its blobs: follow.
+            let size = || std::fs::metadata(entry.path()).map(|m| m.len());
+            match Path::new(&name).extension().and_then(|e| e.to_str()) {
+                Some("safetensors") => {
+                    let size = size().map_err(PathError::on("read", entry.path()))?;
+                    files.weights.push((name, size));
+                }
+                Some("bin" | "pt" | "gguf") => {
+                    let size = size().map_err(PathError::on("read", entry.path()))?;
+                    others.push((name, size));
+                }
+                _ => {}
+            }
+        }
+        // vLLM loads other files only where there are no safetensors.
+        if files.weights.is_empty() {
+            files.weights = others;
+        }
+        files.weights.sort();
+        Ok(files)
+    }
+}
+
+/// vLLM's keys, in its order; see `_get_and_verify_max_len`.
+fn max_positions(config: &Value) -> Option<u64> {
+    let scaling = field(config, "rope_scaling").or_else(|| field(config, "rope_parameters"));
+    if let Some(scaling) = scaling {
+        let kind = scaling
+            .get("rope_type")
+            .or_else(|| scaling.get("type"))
+            .and_then(Value::as_str)
+            .unwrap_or("default");
+        if !matches!(kind, "default" | "llama3") {
+            return None;
+        }
+    }
+    [
+        "max_position_embeddings",
+        "n_positions",
+        "max_seq_len",
+        "seq_length",
+    ]
+    .into_iter()
+    .find_map(|key| field(config, key)?.as_u64())
+}
+
+fn json(path: &Path) -> Result<(Vec<u8>, Value), CheckpointError> {
+    let bytes = std::fs::read(path).map_err(PathError::on("read", path))?;
+    match serde_json::from_slice(&bytes) {
+        Ok(value) => Ok((bytes, value)),
+        Err(source) => Err(CheckpointError::Invalid {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        for (name, text) in files {
+            std::fs::write(dir.path().join(name), text).expect("written");
+        }
+        dir
+    }
+
+    const CONFIG: &str =
+        r#"{"dtype": "bfloat16", "vocab_size": 100, "max_position_embeddings": 64}"#;
+
+    #[test]
+    fn a_checkpoint_is_what_its_files_say() {
+        let dir = folder(&[
+            ("config.json", CONFIG),
+            ("model-2.safetensors", "12345"),
+            ("model-1.safetensors", "123"),
+            ("training_args.bin", "1"),
+        ]);
+        let read = inspect(dir.path(), "here").expect("reads");
+        assert_eq!(read.info.path, "here");
+        assert_eq!(read.info.format.as_deref(), Some("BF16"));
+        assert_eq!(read.info.bytes, Some(8));
+        assert!(!read.info.shape_only);
+        assert_eq!(read.max_positions, Some(64));
+        assert_eq!(read.vocabulary.expect("told").size, 100);
+    }
+
+    #[test]
+    fn a_config_alone_is_a_shape() {
+        let read = inspect(folder(&[("config.json", CONFIG)]).path(), "x").expect("reads");
+        assert!(read.info.shape_only);
+        assert_eq!(read.info.bytes, None);
+    }
+
+    #[test]
+    fn the_fingerprint_follows_config_and_weights() {
+        let print = |files: &[(&str, &str)]| {
+            inspect(folder(files).path(), "x")
+                .expect("reads")
+                .fingerprint
+        };
+        let one = print(&[("config.json", CONFIG), ("a.safetensors", "1")]);
+        assert_eq!(
+            one,
+            print(&[("config.json", CONFIG), ("a.safetensors", "2")])
+        );
+        assert_ne!(
+            one,
+            print(&[("config.json", CONFIG), ("a.safetensors", "12")])
+        );
+        assert_ne!(one, print(&[("config.json", "{}"), ("a.safetensors", "1")]));
+        assert_ne!(
+            one,
+            print(&[
+                ("config.json", CONFIG),
+                ("a.safetensors", "1"),
+                ("quant_model_description.json", "{}")
+            ])
+        );
+    }
+
+    #[test]
+    fn what_is_no_checkpoint_says_why() {
+        let truncated = folder(&[("config.json", &CONFIG[..20])]);
+        let error = inspect(truncated.path(), "x").expect_err("truncated");
+        assert!(error.to_string().ends_with("config.json is not valid JSON"));
+        let error = inspect(folder(&[]).path(), "x").expect_err("empty");
+        assert!(error.to_string().contains("has no config.json"));
+        let error = inspect(Path::new("/nonexistent"), "x").expect_err("missing");
+        assert_eq!(error.to_string(), "cannot read /nonexistent");
+    }
+
+    #[test]
+    fn scaled_positions_are_no_limit() {
+        let limit = |text: &str| max_positions(&serde_json::from_str(text).expect("JSON"));
+        assert_eq!(limit(r#"{"max_position_embeddings": 8}"#), Some(8));
+        assert_eq!(
+            limit(
+                r#"{"max_position_embeddings": 8, "rope_scaling": {"rope_type": "yarn", "factor": 4}}"#
+            ),
+            None
+        );
+        assert_eq!(
+            limit(r#"{"max_position_embeddings": 8, "rope_parameters": {"rope_type": "default"}}"#),
+            Some(8)
+        );
+        assert_eq!(limit("{}"), None);
+    }
+}

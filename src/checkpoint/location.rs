@@ -1,0 +1,90 @@
+//! Where a checkpoint is: a folder, a demo checkpoint that rollbench makes, or a name on the Hugging Face hub.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// A location as written in a configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Location<'a> {
+    /// A folder.
+    Folder(&'a Path),
+    /// `managed:NAME`: a demo checkpoint.
+    Managed(&'a str),
+    /// `hf:org/name`.
+    Hub(&'a str),
+}
+
+impl<'a> Location<'a> {
+    /// Reads a location.
+    pub fn parse(text: &'a str) -> Self {
+        match text.split_once(':') {
+            Some(("hf", name)) => Self::Hub(name),
+            Some(("managed", name)) => Self::Managed(name),
+            _ => Self::Folder(Path::new(text)),
+        }
+    }
+}
+
+/// The local cache of the Hugging Face hub.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HubCache(Option<PathBuf>);
+
+impl HubCache {
+    /// By `huggingface_hub`'s own rules: `HF_HUB_CACHE`, else `HF_HOME/hub`, else `XDG_CACHE_HOME/huggingface/hub`, else
+    /// `~/.cache/huggingface/hub`.
+    pub fn from_env(env: &BTreeMap<String, String>) -> Self {
+        let set = |name: &str| env.get(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let cache = set("HF_HUB_CACHE")
+            .or_else(|| set("HUGGINGFACE_HUB_CACHE"))
+            .or_else(|| set("HF_HOME").map(|home| home.join("hub")))
+            .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("huggingface/hub")))
+            .or_else(|| set("HOME").map(|home| home.join(".cache/huggingface/hub")));
+        Self(cache)
+    }
+
+    /// The folder of a snapshot that is here; absent if it has to be downloaded.
+    pub fn snapshot(&self, name: &str, revision: Option<&str>) -> Option<PathBuf> {
+        let folder = format!("models--{}", name.replace('/', "--"));
+        let repository = self.0.as_ref()?.join(folder);
+        let revision = revision.unwrap_or("main");
+        let commit = std::fs::read_to_string(repository.join("refs").join(revision))
+            .map_or_else(|_| revision.to_owned(), |text| text.trim().to_owned());
+        let snapshot = repository.join("snapshots").join(commit);
+        snapshot.join("config.json").exists().then_some(snapshot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locations_are_told_apart() {
+        assert_eq!(
+            Location::parse("hf:Qwen/Qwen3-0.6B"),
+            Location::Hub("Qwen/Qwen3-0.6B")
+        );
+        assert_eq!(Location::parse("managed:x"), Location::Managed("x"));
+        assert_eq!(
+            Location::parse("/a:b/c"),
+            Location::Folder(Path::new("/a:b/c"))
+        );
+    }
+
+    #[test]
+    fn a_snapshot_is_found_by_branch_and_by_commit() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let repository = dir.path().join("hub/models--org--name");
+        let snapshot = repository.join("snapshots/abc");
+        std::fs::create_dir_all(&snapshot).expect("made");
+        std::fs::create_dir_all(repository.join("refs")).expect("made");
+        std::fs::write(repository.join("refs/main"), "abc\n").expect("written");
+        std::fs::write(snapshot.join("config.json"), "{}").expect("written");
+        let env = BTreeMap::from([("HF_HOME".to_owned(), dir.path().display().to_string())]);
+        let cache = HubCache::from_env(&env);
+        assert_eq!(cache.snapshot("org/name", None), Some(snapshot.clone()));
+        assert_eq!(cache.snapshot("org/name", Some("abc")), Some(snapshot));
+        assert_eq!(cache.snapshot("org/name", Some("v2")), None);
+        assert_eq!(cache.snapshot("org/other", None), None);
+    }
+}
