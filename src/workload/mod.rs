@@ -4,6 +4,7 @@
 mod batch;
 mod describe;
 mod draw;
+mod generate;
 mod lengths;
 mod preset;
 mod spec;
@@ -11,6 +12,7 @@ mod spec;
 pub use batch::{Batch, Sample, Vocabulary};
 pub use describe::{Description, LengthSummary, describe};
 pub use draw::{Slot, prompt_lengths, response_lengths, slots};
+pub use generate::{Requests, RequestsError, requests};
 pub use lengths::{Lengths, LengthsError, Quantiles};
 pub use preset::{PRESETS, Preset, UnknownPreset};
 pub use spec::{Placement, Sampling, WorkloadError, WorkloadSpec};
