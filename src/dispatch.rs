@@ -3,12 +3,14 @@
 use clap::CommandFactory as _;
 
 use crate::cli::{Cli, Command};
+use crate::commands;
 use crate::error::{CommandError, Exit};
 use crate::output;
 
 /// Runs the command that was asked for.
 pub(crate) fn run(cli: Cli) -> Result<Exit, CommandError> {
     match cli.command {
+        Command::Setup(args) => commands::setup::run(args.check, args.json),
         Command::Completions { shell } => completions(shell),
         _ => Err(CommandError::usage("not available yet")),
     }

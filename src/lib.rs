@@ -20,6 +20,7 @@ pub mod plan;
 pub mod process;
 pub mod progress;
 pub mod record;
+pub mod setup;
 pub mod stats;
 pub mod units;
 pub mod workload;

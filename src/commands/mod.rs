@@ -1,1 +1,2 @@
 //! One file per subcommand: resolved values in, an exit code or a failure with hints out. Knows nothing of clap.
+pub mod setup;
