@@ -18,9 +18,11 @@ mod wire;
 pub use guard::{Guard, GuardedCommand, SpawnError, SweepReport};
 pub use guarded::guard_main;
 pub use limits::raise_open_files;
+pub(crate) use procfs::{Snapshot, Stat, uid, variable};
 pub use rundir::{
     LEASE_MODULE, LEASE_PY, LEASE_VARIABLE, RUN_VARIABLE, RunDir, RunDirError, RunInfo,
 };
 pub use signals::Interrupt;
+pub(crate) use stale::user_name;
 pub use stale::{DeadRun, Leftovers, Process, leftovers};
 pub use suspend::{Pause, SuspendMark, SuspendWatch};
