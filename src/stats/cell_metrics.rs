@@ -1,0 +1,386 @@
+//! What is derived from all engine starts of one cell.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::quantiles::Distribution;
+use super::step_metrics::{Latency, LatencySample, StepMetrics};
+use crate::record::{Arm, CellRecord, EngineStart, Role, Step, StepStatus};
+use crate::workload::WorkloadSpec;
+
+/// A step with its place and metrics.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StepRow {
+    /// The session that ran it.
+    pub session: String,
+    /// Its engine start.
+    pub start: String,
+    /// Main or calibration.
+    pub arm: Arm,
+    /// Counted from 0.
+    pub block: u32,
+    /// How often this start was tried before.
+    pub attempt: u32,
+    /// Counted from 0, warm-up included.
+    pub step: u32,
+    /// What it was for.
+    pub role: Role,
+    /// The workload's name.
+    pub workload: String,
+    /// As recorded.
+    pub status: StepStatus,
+    /// Whether it entered the cell's numbers.
+    pub counted: bool,
+    /// Why not, or why the number does not hold.
+    pub reasons: Vec<String>,
+    /// Derived.
+    #[serde(flatten)]
+    pub metrics: StepMetrics,
+}
+
+/// The metrics of a cell, over the steps that count: sums over sums, never means of rates.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CellMetrics {
+    /// Complete engine starts.
+    pub starts: usize,
+    /// Steps that count.
+    pub steps: usize,
+    /// Mean makespan of a step.
+    pub makespan_s: f64,
+    /// Output tokens over makespan, all steps.
+    #[serde(rename = "output_throughput_tok_s")]
+    pub output_throughput: f64,
+    /// The same per accelerator of the engine; absent on CPU.
+    #[serde(rename = "output_throughput_per_device_tok_s")]
+    pub output_throughput_per_device: Option<f64>,
+    /// Prompt and output tokens over makespan, all steps.
+    #[serde(rename = "total_token_throughput_tok_s")]
+    pub total_token_throughput: f64,
+    /// Requests over makespan, all steps.
+    #[serde(rename = "request_throughput_req_s")]
+    pub request_throughput: f64,
+    /// Output tokens of all steps.
+    pub output_tokens: u64,
+    /// Prompt tokens of all steps.
+    pub prompt_tokens: u64,
+    /// Mean over the steps; absent, as the next four, if one step does not have it.
+    pub time_to_50_s: Option<f64>,
+    /// Mean over the steps.
+    pub time_to_90_s: Option<f64>,
+    /// Mean over the steps.
+    pub time_to_99_s: Option<f64>,
+    /// Time after 90 % of the sequences had finished, over the makespan, all steps.
+    pub tail_share: Option<f64>,
+    /// Weighted by the makespans.
+    pub bubble_ratio: Option<f64>,
+    /// Longest response over mean, mean over the steps.
+    pub length_inflation_max: Option<f64>,
+    /// 99th percentile of the response lengths over mean, mean over the steps.
+    pub length_inflation_p99: Option<f64>,
+    /// Of all steps; absent if one does not tell.
+    pub preemptions: Option<u64>,
+    /// Hits over queries, all steps; absent if one does not tell.
+    pub prefix_hit_rate: Option<f64>,
+    /// Highest share of the KV cache in use; absent if no step tells.
+    pub kv_peak: Option<f64>,
+    /// KV-cache capacity in tokens, the smallest of the engine starts; absent if not told.
+    pub kv_tokens: Option<u64>,
+    /// Weights in device memory, the largest of the engine starts; absent if not told.
+    pub weights_bytes: Option<u64>,
+    /// Launch to ready, mean over the engine starts.
+    pub load_s: Option<f64>,
+    /// Requests that failed.
+    pub failed: u64,
+    /// Pooled over the steps; absent offline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Latency>,
+}
+
+/// One engine start as statistics see it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BlockLog {
+    /// Counted from 0.
+    pub block: u32,
+    /// The session that ran it.
+    pub session: String,
+    /// Mean over the steps of ln(makespan in seconds).
+    pub mean_ln_makespan: f64,
+}
+
+/// The engine starts whose steps make up the cell's numbers: complete ones of the main arm.
+pub fn counted_starts(record: &CellRecord, arm: Arm) -> Vec<&EngineStart> {
+    record
+        .starts
+        .iter()
+        .filter(|start| start.arm == arm && start.is_complete())
+        .collect()
+}
+
+/// The measured steps of a start that count: the valid ones; if it has none, those that were measured all the same,
+/// to be shown with the reason beside them.
+pub fn counted_steps(start: &EngineStart) -> Vec<&Step> {
+    let measured =
+        |status| move |step: &&Step| step.role == Role::Measured && step.status == status;
+    let valid: Vec<_> = start
+        .steps
+        .iter()
+        .filter(measured(StepStatus::Ok))
+        .collect();
+    if valid.is_empty() {
+        let invalid = start.steps.iter().filter(measured(StepStatus::Invalid));
+        invalid.filter(|step| step.makespan_ns > 0).collect()
+    } else {
+        valid
+    }
+}
+
+/// The longest response that each workload allows.
+fn caps(record: &CellRecord) -> BTreeMap<&str, u32> {
+    record
+        .workloads
+        .iter()
+        .filter_map(|(name, workload)| {
+            let spec: WorkloadSpec = serde_json::from_value(workload.spec.clone()).ok()?;
+            Some((name.as_str(), spec.response.max()))
+        })
+        .collect()
+}
+
+/// Every step of the record, in the order of starts and steps.
+pub fn step_rows(record: &CellRecord) -> Vec<StepRow> {
+    let caps = caps(record);
+    let rows = |start: &EngineStart| {
+        let counted = if start.is_complete() {
+            counted_steps(start)
+        } else {
+            Vec::new()
+        };
+        let row = |step: &Step| StepRow {
+            session: start.session.clone(),
+            start: start.id.clone(),
+            arm: start.arm,
+            block: start.block,
+            attempt: start.attempt,
+            step: step.index,
+            role: step.role,
+            workload: step.workload.clone(),
+            status: step.status,
+            counted: counted.iter().any(|known| std::ptr::eq(*known, step)),
+            reasons: step.reasons.clone(),
+            metrics: StepMetrics::of(step, caps.get(step.workload.as_str()).copied()),
+        };
+        start.steps.iter().map(row).collect::<Vec<_>>()
+    };
+    record.starts.iter().flat_map(rows).collect()
+}
+
+/// The mean log makespan of each counted start of `arm`, by block.
+pub fn block_logs(record: &CellRecord, arm: Arm) -> Vec<BlockLog> {
+    counted_starts(record, arm)
+        .into_iter()
+        .filter_map(|start| {
+            let steps = counted_steps(start);
+            let logs = steps.iter().map(|s| (s.makespan_ns as f64 / 1e9).ln());
+            let sum: f64 = logs.sum();
+            (!steps.is_empty()).then(|| BlockLog {
+                block: start.block,
+                session: start.session.clone(),
+                mean_ln_makespan: sum / steps.len() as f64,
+            })
+        })
+        .collect()
+}
+
+impl CellMetrics {
+    /// Of the main arm of `record`, whose steps `rows` are; absent without a complete engine start.
+    pub fn of(record: &CellRecord, rows: &[StepRow]) -> Option<Self> {
+        let starts = counted_starts(record, Arm::Main);
+        let steps: Vec<&StepMetrics> = rows
+            .iter()
+            .filter(|row| row.counted && row.arm == Arm::Main)
+            .map(|row| &row.metrics)
+            .collect();
+        if steps.is_empty() {
+            return None;
+        }
+        let count = steps.len() as f64;
+        let time: f64 = steps.iter().map(|s| s.makespan_s).sum();
+        let sum = |of: fn(&StepMetrics) -> u64| steps.iter().map(|s| of(s)).sum::<u64>();
+        let total = |of: fn(&StepMetrics) -> Option<u64>| -> Option<u64> {
+            steps.iter().map(|s| of(s)).sum()
+        };
+        let mean = |of: fn(&StepMetrics) -> Option<f64>| -> Option<f64> {
+            steps
+                .iter()
+                .map(|s| of(s))
+                .sum::<Option<f64>>()
+                .map(|sum| sum / count)
+        };
+        let weighted = |of: fn(&StepMetrics) -> Option<f64>| -> Option<f64> {
+            let parts = steps.iter().map(|s| Some(of(s)? * s.makespan_s));
+            parts.sum::<Option<f64>>().map(|sum| sum / time)
+        };
+        let facts = || starts.iter().filter_map(|start| start.engine.as_ref());
+        let (output_tokens, prompt_tokens) = (sum(|s| s.output_tokens), sum(|s| s.prompt_tokens));
+        let output_throughput = output_tokens as f64 / time;
+        let hits = total(|s| s.prefix_hits);
+        let queries = total(|s| s.prefix_queries).filter(|&queries| queries > 0);
+        let loads: Vec<f64> = facts().map(|f| f.load_s).collect();
+        Some(Self {
+            starts: starts.len(),
+            steps: steps.len(),
+            makespan_s: time / count,
+            output_throughput,
+            output_throughput_per_device: starts
+                .first()
+                .and_then(|start| devices(start))
+                .map(|devices| output_throughput / devices),
+            total_token_throughput: (prompt_tokens + output_tokens) as f64 / time,
+            request_throughput: sum(|s| s.requests) as f64 / time,
+            output_tokens,
+            prompt_tokens,
+            time_to_50_s: mean(|s| s.time_to_50_s),
+            time_to_90_s: mean(|s| s.time_to_90_s),
+            time_to_99_s: mean(|s| s.time_to_99_s),
+            tail_share: weighted(|s| s.tail_share),
+            bubble_ratio: weighted(|s| s.bubble_ratio),
+            length_inflation_max: mean(|s| s.response_length.map(|l| l.inflation_max())),
+            length_inflation_p99: mean(|s| s.response_length.map(|l| l.inflation_p99())),
+            preemptions: total(|s| s.preemptions),
+            prefix_hit_rate: hits
+                .zip(queries)
+                .map(|(hits, queries)| hits as f64 / queries as f64),
+            kv_peak: steps
+                .iter()
+                .filter_map(|s| s.kv_peak)
+                .max_by(f64::total_cmp),
+            kv_tokens: facts().filter_map(|f| f.kv_tokens).min(),
+            weights_bytes: facts().filter_map(|f| f.weights_bytes).max(),
+            load_s: Distribution::of(loads).map(|d| d.mean),
+            failed: sum(|s| s.failed),
+            latency: pooled_latency(&starts),
+        })
+    }
+}
+
+/// Accelerators that the engine of this start used: the product of its parallel sizes. Absent on CPU.
+fn devices(start: &EngineStart) -> Option<f64> {
+    let facts = start
+        .engine
+        .as_ref()
+        .filter(|_| !start.devices.is_empty())?;
+    let size = |name: &str| {
+        let value = facts
+            .effective
+            .get(name)
+            .or_else(|| facts.requested.get(name));
+        value.and_then(serde_json::Value::as_f64).unwrap_or(1.0)
+    };
+    let product =
+        size("tensor_parallel_size") * size("pipeline_parallel_size") * size("data_parallel_size");
+    (product >= 1.0).then_some(product)
+}
+
+fn pooled_latency(starts: &[&EngineStart]) -> Option<Latency> {
+    let mut sample = LatencySample::default();
+    let mut any = false;
+    for step in starts.iter().flat_map(|start| counted_steps(start)) {
+        if let Some(online) = &step.online {
+            sample.add(&step.sequences, online);
+            any = true;
+        }
+    }
+    any.then(|| sample.summarise())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{DeviceInfo, StartStatus, builder};
+    use serde_json::json;
+
+    fn metrics(record: &CellRecord) -> Option<CellMetrics> {
+        CellMetrics::of(record, &step_rows(record))
+    }
+
+    #[test]
+    fn a_rate_is_the_sum_over_the_sum() {
+        let record = builder::done("demo", "bf16", &[&[1.0, 2.0], &[3.0, 4.0]]);
+        let m = metrics(&record).unwrap();
+        assert_eq!((m.starts, m.steps), (2, 4));
+        assert!((m.output_throughput - 4.0 * 256.0 / 10.0).abs() < 1e-9);
+        assert!((m.makespan_s - 2.5).abs() < 1e-9);
+        assert!((m.prefix_hit_rate.unwrap() - 0.25).abs() < 1e-9);
+        assert_eq!(m.load_s, Some(40.0));
+        assert_eq!(m.output_throughput_per_device, None);
+    }
+
+    #[test]
+    fn only_valid_measured_steps_of_complete_starts_count() {
+        let mut record = builder::done("demo", "bf16", &[&[1.0, 2.0], &[100.0]]);
+        record.starts[0].steps[2].status = StepStatus::Invalid;
+        record.starts[1].status = StartStatus::Interrupted;
+        let m = metrics(&record).unwrap();
+        assert_eq!((m.starts, m.steps), (1, 1));
+        assert!((m.makespan_s - 1.0).abs() < 1e-9);
+        let counted: Vec<bool> = step_rows(&record).iter().map(|r| r.counted).collect();
+        assert_eq!(counted, [false, true, false, false, false]);
+    }
+
+    #[test]
+    fn where_no_step_is_valid_the_invalid_ones_are_shown() {
+        let mut record = builder::done("demo", "bf16", &[&[1.0, 2.0]]);
+        for step in &mut record.starts[0].steps {
+            step.status = StepStatus::Invalid;
+        }
+        assert_eq!(metrics(&record).unwrap().steps, 2);
+        assert_eq!(metrics(&builder::planned("demo", "bf16")), None);
+        assert_eq!(metrics(&builder::failed("demo", "bf16")), None);
+    }
+
+    #[test]
+    fn a_counter_that_one_step_lacks_is_absent_not_zero() {
+        let mut record = builder::done("demo", "bf16", &[&[1.0, 2.0]]);
+        assert_eq!(metrics(&record).unwrap().preemptions, Some(0));
+        record.starts[0].steps[1].counters.preemptions = None;
+        assert_eq!(metrics(&record).unwrap().preemptions, None);
+    }
+
+    #[test]
+    fn throughput_per_device_counts_the_devices_that_the_engine_used() {
+        let mut record = builder::done("demo", "bf16", &[&[1.0]]);
+        let start = &mut record.starts[0];
+        start.devices = vec![
+            DeviceInfo {
+                index: 0,
+                name: "X".to_owned(),
+                uuid: None,
+                memory_bytes: 1,
+                driver: None,
+                power_limit_w: None,
+                clock_mhz: None,
+            };
+            8
+        ];
+        let facts = start.engine.as_mut().unwrap();
+        facts
+            .effective
+            .insert("tensor_parallel_size".to_owned(), json!(4));
+        let m = metrics(&record).unwrap();
+        assert_eq!(
+            m.output_throughput_per_device,
+            Some(m.output_throughput / 4.0)
+        );
+    }
+
+    #[test]
+    fn block_logs_are_means_of_logs_per_start() {
+        let record = builder::done("demo", "bf16", &[&[1.0, 4.0], &[2.0]]);
+        let logs = block_logs(&record, Arm::Main);
+        assert_eq!(logs.len(), 2);
+        assert!((logs[0].mean_ln_makespan - 2.0_f64.ln()).abs() < 1e-12);
+        assert_eq!(logs[1].block, 1);
+        assert!(block_logs(&record, Arm::Calibration).is_empty());
+    }
+}
