@@ -46,7 +46,7 @@ pub(crate) async fn make(
 
     runner.stage(match installer {
         Installer::Uv(_) => "making a Python environment (uv)",
-        Installer::Pip => "making a Python environment (venv; with uv on PATH all of this takes a quarter of the time)",
+        Installer::Pip => "making a Python environment (venv and pip; with uv on PATH this is several times faster)",
     });
     runner
         .run("making a Python environment", installer.create(base, &dir))

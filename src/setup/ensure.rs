@@ -64,7 +64,7 @@ pub enum SetupEvent {
 const ENGINE_UV: Bytes = Bytes(7_000_000_000);
 const ENGINE_PIP: Bytes = Bytes(10_000_000_000);
 /// Room for one checkpoint and what it is made from.
-const CHECKPOINT: Bytes = Bytes(500_000_000);
+const CHECKPOINT: Bytes = Bytes(300_000_000);
 
 /// Makes the managed environment and the demo checkpoints `kinds`, as far as they are missing. Dropping the future
 /// ends what it started; what is unfinished then is made anew next time.

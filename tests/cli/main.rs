@@ -1,0 +1,3 @@
+//! The binary as a user meets it: arguments and environment in, output and exit code out.
+
+mod setup;
