@@ -151,8 +151,8 @@ class Monitor:
         if scheduler is None:
             return
         usage = getattr(scheduler, "kv_cache_usage", None)
-        if usage is not None and usage > (self.kv_peak or 0.0):
-            self.kv_peak = usage
+        if usage is not None:
+            self.kv_peak = max(usage, self.kv_peak or 0.0)
         if self._seen % self._stride == 0:
             self.points.append((time.monotonic_ns(), getattr(scheduler, "num_running_reqs", 0), self.tokens))
             if len(self.points) >= TIMELINE_POINTS:
@@ -325,14 +325,13 @@ class Driver:
         self.monitor = Monitor(self.llm)
         threading.Thread(target=self.report_progress, daemon=True).start()
         effective = effective_config(self.llm.llm_engine, known)
-        difference = differences(arguments, effective)
         # What loading left behind is never garbage: keep it out of the collections of every later step.
         gc.collect()
         gc.freeze()
         return "ready", {
             "engine_s": engine_s,
-            "effective": effective,
-            "difference": difference,
+            "effective": plain_items(effective),
+            "difference": differences(arguments, effective),
             "kv_tokens": kv_tokens(self.llm.llm_engine),
             "tells": {"tokens": self.monitor.counts_tokens, "children": self.monitor.sees_children},
         }
@@ -542,10 +541,7 @@ COMPILATION_KEYS = ("mode", "level", "backend", "cudagraph_mode", "custom_ops", 
 
 
 def effective_config(engine, names):
-    """The configuration as vLLM resolved it, by the names of the engine arguments.
-
-    What is None, or cannot be told, is left out.
-    """
+    """The configuration as vLLM resolved it, by the names of the engine arguments, as vLLM's own objects."""
     config = engine.vllm_config
     found = {}
     for name in sorted(names):
@@ -554,16 +550,12 @@ def effective_config(engine, names):
             value = config
             for step in place.split("."):
                 value = getattr(value, step, MISSING)
-                if value is MISSING:
-                    break
-            else:
-                value = plain(value)
-                if value is not MISSING and value is not None:
-                    found[name] = value
+            if value is not MISSING:
+                found[name] = value
                 break
     compilation = getattr(config, "compilation_config", None)
     found["compilation_config"] = {
-        key: plain(getattr(compilation, key)) for key in COMPILATION_KEYS if hasattr(compilation, key)
+        key: getattr(compilation, key) for key in COMPILATION_KEYS if hasattr(compilation, key)
     }
     found["disable_log_stats"] = not getattr(engine, "log_stats", True)
     return found
@@ -572,13 +564,19 @@ def effective_config(engine, names):
 MISSING = object()
 
 
+def plain_items(values):
+    """Those that have a plain form and are not None."""
+    found = ((name, plain(value)) for name, value in values.items())
+    return {name: value for name, value in found if value is not MISSING and value is not None}
+
+
 def plain(value):
     """As JSON; MISSING for what has no plain form (whole configurations, callables)."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value.value if isinstance(value, enum.Enum) else value
     if isinstance(value, enum.Enum):
-        return value.value if isinstance(value.value, (int, str)) else value.name
-    if type(value).__module__ == "torch" or type(value).__name__ in ("dtype", "device"):
+        return value.value if isinstance(value, str) else value.name
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if type(value).__name__ in ("dtype", "device"):
         return str(value).removeprefix("torch.")
     if isinstance(value, dict):
         items = {str(key): plain(item) for key, item in value.items()}
@@ -595,20 +593,23 @@ def differences(requested, effective):
     """Arguments that vLLM resolved to something else than was asked; `auto` and None leave the choice to it."""
     found = {}
     for name, wanted in requested.items():
-        if name in effective and not same(wanted, effective[name]):
-            found[name] = {"requested": wanted, "effective": effective[name]}
+        got = effective.get(name, MISSING)
+        if plain(got) is not MISSING and not same(wanted, got):
+            found[name] = {"requested": wanted, "effective": plain(got)}
     return found
 
 
 def same(wanted, got):
-    if wanted is None or wanted == "auto" or wanted == got:
+    if wanted is None or wanted == "auto":
         return True
     if isinstance(wanted, dict) and isinstance(got, dict):
         return all(key not in got or same(item, got[key]) for key, item in wanted.items())
+    if isinstance(got, enum.Enum):
+        return str(wanted).lower() in (str(got.value).lower(), got.name.lower())
     if isinstance(wanted, str) and got is not None:
         aliases = {"half": "float16", "float": "float32"}
-        return aliases.get(wanted, wanted).lower() == str(got).lower()
-    return False
+        return aliases.get(wanted, wanted).lower() == str(plain(got)).lower()
+    return wanted == plain(got)
 
 
 def kv_tokens(engine):

@@ -1,7 +1,7 @@
 //! Starts, drives and ends `LLM.generate` through `driver.py`.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
 use tokio::time::Instant;
@@ -26,7 +27,8 @@ use crate::engine::oom::OomWatch;
 use crate::engine::{Engine, Launch, Session, StepRequest, Urgency};
 use crate::error::PathError;
 use crate::event::{Event as RunEvent, EventSink};
-use crate::process::{Guard, GuardedCommand};
+use crate::process::{Guard, GuardedCommand, LEASE_MODULE, LEASE_PY, RunDir};
+use crate::record::redact;
 use crate::record::{EngineFacts, ExitStatus, Failure, FailureKind, Phase, Role, Step, Stop};
 
 /// The program that vLLM runs in; a file of its own, because vLLM's children import it again.
@@ -45,21 +47,22 @@ const DEFAULTS: [(&str, &str); 5] = [
 /// How long SIGTERM to the driver is given.
 const TERM_GRACE: Duration = Duration::from_secs(5);
 
-/// Runs engines in-process of a Python driver.
+/// Runs engines in a Python driver.
 #[derive(Debug, Clone)]
 pub struct OfflineEngine {
     rollbench: PathBuf,
+    inherited: BTreeMap<OsString, OsString>,
     supervision: BTreeMap<OsString, OsString>,
-    modules: Vec<(&'static str, &'static str)>,
 }
 
 impl OfflineEngine {
-    /// `supervision` are the variables by which the `process` room recognises and contains what it started.
-    pub fn new(supervision: BTreeMap<OsString, OsString>) -> Self {
+    /// Engines of this run: they bear its marks and end with its lease.
+    pub fn new(run: &RunDir) -> Self {
+        let inherited: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
         Self {
             rollbench: PathBuf::from("/proc/self/exe"),
-            supervision,
-            modules: Vec::new(),
+            supervision: run.hygiene_env(&inherited),
+            inherited,
         }
     }
 
@@ -70,16 +73,9 @@ impl OfflineEngine {
         self
     }
 
-    /// A Python module that is laid beside the driver (file name and source), such as the lease that it imports.
-    #[must_use]
-    pub fn with_module(mut self, name: &'static str, source: &'static str) -> Self {
-        self.modules.push((name, source));
-        self
-    }
-
     /// The complete environment of the engine: inherited < defaults where unset < supervision < the cell's own.
     fn environment(&self, launch: &Launch) -> BTreeMap<OsString, OsString> {
-        let mut env: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+        let mut env = self.inherited.clone();
         for (name, value) in DEFAULTS {
             env.entry(name.into()).or_insert_with(|| value.into());
         }
@@ -95,15 +91,6 @@ impl OfflineEngine {
         );
         env
     }
-
-    fn lay_out(&self, scratch: &Path) -> Result<PathBuf, PathError> {
-        let driver = scratch.join("driver.py");
-        write_private(&driver, DRIVER)?;
-        for (name, source) in &self.modules {
-            write_private(&scratch.join(name), source)?;
-        }
-        Ok(driver)
-    }
 }
 
 impl Engine for OfflineEngine {
@@ -113,7 +100,7 @@ impl Engine for OfflineEngine {
         let begin_ns = clock::mono_ns();
         let env = self.environment(&launch);
         let witness = Witness {
-            log: EngineLog::new(&launch.log, &texts(&env)),
+            log: EngineLog::new(&launch.log, &env),
             oom: OomWatch::begin(),
         };
         let spawn = |message: String| {
@@ -124,9 +111,7 @@ impl Engine for OfflineEngine {
             .args
             .entry("generation_config".to_owned())
             .or_insert_with(|| "vllm".into());
-        let driver = self
-            .lay_out(&launch.scratch)
-            .map_err(|error| spawn(chain(&error)))?;
+        let driver = lay_out(&launch.scratch).map_err(|error| spawn(chain(&error)))?;
         let pipes = Pipes::open().map_err(|error| spawn(format!("cannot open pipes: {error}")))?;
         let guard = Guard::spawn_with(
             &self.rollbench,
@@ -203,13 +188,7 @@ impl Session for OfflineSession {
         let deadline = Instant::now() + limit;
         let what = "the engine is not ready";
         match self.next(deadline, limit, what).await? {
-            Event::Hello { protocol } if protocol == PROTOCOL => {}
-            Event::Hello { protocol } => {
-                return Err(self.fail(
-                    FailureKind::Protocol,
-                    &format!("the driver speaks protocol {protocol}, rollbench {PROTOCOL}"),
-                ));
-            }
+            Event::Hello { .. } => {}
             other => return Err(self.unexpected(&other, "its greeting")),
         }
         let id = self.id();
@@ -368,6 +347,11 @@ impl OfflineSession {
     async fn look(&mut self, event: Event) -> Result<Event, Failure> {
         match event {
             Event::Error(error) => Err(self.reported(error).await),
+            Event::Hello { protocol } if protocol != PROTOCOL => {
+                let message =
+                    format!("the driver speaks protocol {protocol}, rollbench {PROTOCOL}");
+                Err(self.fail(FailureKind::Protocol, &message))
+            }
             event => Ok(event),
         }
     }
@@ -450,8 +434,17 @@ impl OfflineSession {
             kind: "offline".to_owned(),
             platform: imported.platform,
             versions: imported.versions,
-            requested: self.launch.args.clone(),
-            effective: ready.effective,
+            requested: self
+                .launch
+                .args
+                .iter()
+                .map(|(name, value)| (name.clone(), shown(name, value)))
+                .collect(),
+            effective: ready
+                .effective
+                .iter()
+                .map(|(name, value)| (name.clone(), shown(name, value)))
+                .collect(),
             difference: ready.difference,
             kernels: kernels(&log),
             kv_tokens: ready.kv_tokens,
@@ -498,6 +491,14 @@ fn encode(command: &Command<'_>) -> String {
     line
 }
 
+/// The driver's files; its path.
+fn lay_out(scratch: &Path) -> Result<PathBuf, PathError> {
+    let driver = scratch.join("driver.py");
+    write_private(&driver, DRIVER)?;
+    write_private(&scratch.join(LEASE_MODULE), LEASE_PY)?;
+    Ok(driver)
+}
+
 fn write_private(path: &Path, content: &str) -> Result<(), PathError> {
     let mut file = OpenOptions::new()
         .write(true)
@@ -509,11 +510,6 @@ fn write_private(path: &Path, content: &str) -> Result<(), PathError> {
         .map_err(PathError::on("write", path))
 }
 
-fn texts(env: &BTreeMap<OsString, OsString>) -> BTreeMap<String, String> {
-    let text = |value: &OsStr| value.to_string_lossy().into_owned();
-    env.iter().map(|(k, v)| (text(k), text(v))).collect()
-}
-
 /// An error with its causes on one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -523,6 +519,13 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = inner.source();
     }
     text
+}
+
+/// An argument as it may be recorded: `hf_token` is one too.
+fn shown(name: &str, value: &Value) -> Value {
+    let mut shown = value.clone();
+    redact::value(name, &mut shown);
+    shown
 }
 
 /// `90 s`, `0.5 s`.

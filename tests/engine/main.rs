@@ -1,0 +1,6 @@
+//! The offline engine with its real driver, guard and pipes, on the fake vLLM of `tests/fakes`.
+
+mod bench;
+mod failures;
+mod steps;
+mod stop;
