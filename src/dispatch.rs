@@ -11,6 +11,7 @@ use crate::output;
 pub(crate) fn run(cli: Cli) -> Result<Exit, CommandError> {
     match cli.command {
         Command::Setup(args) => commands::setup::run(args.check, args.json),
+        Command::Clean(args) => commands::clean::run(args.yes, args.json),
         Command::Completions { shell } => completions(shell),
         _ => Err(CommandError::usage("not available yet")),
     }

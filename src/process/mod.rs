@@ -24,5 +24,5 @@ pub use rundir::{
 };
 pub use signals::Interrupt;
 pub(crate) use stale::user_name;
-pub use stale::{DeadRun, Leftovers, Process, leftovers};
+pub use stale::{DeadRun, Leftovers, Process, leftovers, others};
 pub use suspend::{Pause, SuspendMark, SuspendWatch};

@@ -89,7 +89,8 @@ impl Stat {
             'D' => Vec::new(),
             _ => fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default(),
         };
-        let text = String::from_utf8_lossy(&raw).replace('\0', " ");
+        // Of a stranger it may hold anything, and is shown on a terminal.
+        let text = String::from_utf8_lossy(&raw).replace(char::is_control, " ");
         match text.trim_end() {
             "" => format!("[{}]", self.comm),
             text => text.chars().take(200).collect(),

@@ -135,6 +135,21 @@ impl DeadRun {
     }
 }
 
+/// Processes of any user whose name and command line are `like` something, without those that bear a run's mark. For
+/// listings only: nothing is ever ended because of its name.
+pub fn others(like: impl Fn(&str, &str) -> bool) -> Vec<Process> {
+    let snapshot = Snapshot::take();
+    let mut others: Vec<Process> = snapshot
+        .all()
+        .filter(|stat| !stat.is_dead() && stat.pid != std::process::id())
+        .filter(|stat| like(&stat.comm, &stat.command()))
+        .filter(|stat| variable(stat.pid, RUN_VARIABLE).is_none())
+        .map(Process::of)
+        .collect();
+    others.sort_by_key(|process| process.pid);
+    others
+}
+
 /// The living processes of this user by the run that their environment names, with everything below them: a descendant
 /// may have cleared its environment.
 fn marked() -> BTreeMap<String, Vec<Stat>> {
