@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::Signal;
+use serde::Serialize;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
@@ -21,8 +22,6 @@ use super::wire::{Order, Report, Start, line, take_line};
 use crate::error::PathError;
 use crate::record::{ExitStatus, Leak};
 
-/// How long SIGTERM to a group is given before the sweep.
-const GROUP_GRACE: Duration = Duration::from_secs(5);
 /// A guard names what is stuck after 30 s. One that has not reported by then is itself stuck or stopped.
 const GUARD_PATIENCE: Duration = Duration::from_secs(35);
 /// Between two rounds of a sweep in a dead guard's place.
@@ -68,7 +67,7 @@ pub enum SpawnError {
 }
 
 /// What a sweep found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SweepReport {
     /// How the leader ended; absent only if even SIGKILL did not end it.
     pub exit: Option<ExitStatus>,
@@ -236,7 +235,7 @@ impl Guard {
     }
 
     /// The rest of a polite stop, after the program has been asked in its own way to end: waits `patience` for the
-    /// leader, then SIGTERM to its group, 5 s, and the sweep. Cancel-safe: dropped, it may be called again or be followed
+    /// leader, then SIGTERM to its group, a third of `patience`, and the sweep. Cancel-safe: dropped, it may be called again or be followed
     /// by [`sweep`](Self::sweep).
     pub async fn finish(&mut self, patience: Duration) -> SweepReport {
         let in_time = tokio::time::timeout(patience, self.leader_exit()).await;
@@ -247,7 +246,7 @@ impl Guard {
             );
         }
         self.signal_group(Signal::SIGTERM);
-        self.sweep_after(GROUP_GRACE).await
+        self.sweep_after(patience / 3).await
     }
 
     /// As [`sweep`](Self::sweep), but processes may end by themselves for up to `grace` first.

@@ -53,6 +53,7 @@ pub fn guard_main() -> ExitCode {
 }
 
 fn guard() -> io::Result<()> {
+    let rollbench = nix::unistd::getppid();
     for ignored in IGNORED {
         // SAFETY: SIG_IGN runs no code of ours.
         unsafe { signal(ignored, SigHandler::SigIgn) }?;
@@ -95,11 +96,23 @@ fn guard() -> io::Result<()> {
     }
     .run(&mut control, &deaths)?;
     if let Some(folder) = start.run_dir
-        && rundir::is_dead(&folder)
+        && nix::unistd::getppid() != rollbench
     {
-        rundir::remove(&folder, rundir::read_info(&folder).as_ref());
+        tidy(&folder);
     }
     Ok(())
+}
+
+/// Removes the files of a run whose rollbench is dead. Its lock is freed in the course of its death, which the end of the
+/// control pipe may have been ahead of.
+fn tidy(folder: &std::path::Path) {
+    for _ in 0..100 {
+        if rundir::is_dead(folder) {
+            rundir::remove(folder, rundir::read_info(folder).as_ref());
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Starts the engine's leader in a group of its own. It dies with the guard (and only with it: the guard's one thread

@@ -10,6 +10,7 @@ mod procfs;
 mod rundir;
 mod signals;
 mod stale;
+mod supervise;
 mod suspend;
 mod sweep;
 mod wait;
@@ -25,4 +26,5 @@ pub use rundir::{
 pub use signals::Interrupt;
 pub(crate) use stale::user_name;
 pub use stale::{DeadRun, Leftovers, Process, leftovers, others};
+pub use supervise::supervise_main;
 pub use suspend::{Pause, SuspendMark, SuspendWatch};

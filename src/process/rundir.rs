@@ -68,7 +68,7 @@ pub struct RunDir {
     info: RunInfo,
     path: PathBuf,
     /// Held for their effect alone. On the folders themselves, which also keeps systemd-tmpfiles away from them.
-    _locks: [Flock<File>; 2],
+    locks: Vec<Flock<File>>,
     /// The only writer of the lease, and a reader, so that an engine that ends does not change who is left.
     _lease: File,
 }
@@ -79,15 +79,10 @@ impl RunDir {
         let id = format!("{:012x}", rand::random::<u64>() >> 16);
         let root = first_root()?;
         let scratch = temporary_root()?.join(&id);
-        make_private(&scratch)?;
         // Complete before it has its name: nobody may find it without its lock.
         let draft = root.join(format!(".{id}"));
         make_private(&draft)?;
-        // Waiting: one who looks whether a run is dead holds its lock for an instant.
-        let locks = [
-            lock(&draft, FlockArg::LockExclusive)?,
-            lock(&scratch, FlockArg::LockExclusive)?,
-        ];
+        let folder_lock = lock_for_long(&draft)?;
         let lease = draft.join("lease");
         mkfifo(&lease, Mode::S_IRUSR | Mode::S_IWUSR)
             .map_err(io::Error::from)
@@ -115,12 +110,16 @@ impl RunDir {
         fs::write(&file, text).map_err(PathError::on("write", &file))?;
         let path = root.join(&info.id);
         fs::rename(&draft, &path).map_err(PathError::on("rename", &draft))?;
-        Ok(Self {
+        let mut run = Self {
             info,
             path,
-            _locks: locks,
+            locks: vec![folder_lock],
             _lease: lease,
-        })
+        };
+        // Last: whoever finds the folder of a run that was killed in here knows what else there can be.
+        make_private(run.scratch())?;
+        run.locks.push(lock_for_long(run.scratch())?);
+        Ok(run)
     }
 
     /// The run's id.
@@ -290,6 +289,11 @@ fn is_private(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|meta| {
         meta.is_dir() && meta.uid() == Uid::effective().as_raw() && meta.mode() & 0o077 == 0
     })
+}
+
+/// Waits: one who looks whether a run is dead holds its lock for an instant.
+fn lock_for_long(folder: &Path) -> Result<Flock<File>, PathError> {
+    lock(folder, FlockArg::LockExclusive)
 }
 
 fn lock(folder: &Path, how: FlockArg) -> Result<Flock<File>, PathError> {

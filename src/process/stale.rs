@@ -16,7 +16,7 @@ use super::sweep::Sweeper;
 use crate::record::Leak;
 
 /// A draft of a run's folder is made within milliseconds; one that is older than this belongs to a killed process.
-const DRAFT_AGE: Duration = Duration::from_secs(60);
+const DRAFT_AGE: Duration = Duration::from_secs(10);
 
 /// Every run of this user that has left a trace.
 #[derive(Debug, Clone, Default, Serialize)]
