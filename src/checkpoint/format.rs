@@ -1,4 +1,4 @@
-//! The number format of a checkpoint's weights, from `config.json` or ModelSlim's description.
+//! The number format of a checkpoint's weights, from `config.json` or `ModelSlim`'s description.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -76,7 +76,7 @@ impl Scheme {
 }
 
 impl Format {
-    /// From ModelSlim's `quant_model_description.json`.
+    /// From `ModelSlim`'s `quant_model_description.json`.
     pub(crate) fn of_modelslim(description: &Value) -> Self {
         let named = description.get("model_quant_type").and_then(Value::as_str);
         let kind = named.map_or_else(|| most_frequent(description), str::to_owned);

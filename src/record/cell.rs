@@ -110,7 +110,7 @@ pub struct Labels {
 /// What a checkpoint really is, read from its files, never from its name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CheckpointInfo {
-    /// The folder, or `hf:org/name`.
+    /// As configured: the folder, `hf:org/name`, or `managed:NAME`.
     pub path: String,
     /// The weights' format, such as `BF16`, `compressed-tensors int-quantized W8A8 dynamic`; absent if unknown.
     pub format: Option<String>,

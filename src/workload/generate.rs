@@ -132,7 +132,6 @@ impl Ids {
         loop {
             let product = u64::from(random.next_u32()) * count;
             if product & 0xffff_ffff >= threshold {
-                #[expect(clippy::cast_possible_truncation, reason = "below the count of ids")]
                 let index = (product >> 32) as usize;
                 return self.0[index];
             }

@@ -1,0 +1,99 @@
+//! A plan as JSON, for scripts.
+
+use std::collections::BTreeMap;
+
+use indexmap::IndexMap;
+use serde_json::{Map, Value, json};
+
+use super::{Plan, PlannedCell};
+use crate::config::{Limits, Sourced};
+use crate::record::Setting;
+use crate::workload::describe;
+
+/// The version of the format.
+const SCHEMA: &str = "rollbench.plan/1";
+
+/// The whole plan. Every value has its origin beside it.
+pub fn to_json(plan: &Plan) -> Value {
+    let settings = &plan.settings;
+    let matrix = &settings.matrix;
+    let order: Vec<Vec<String>> = plan
+        .order
+        .iter()
+        .map(|block| {
+            let id = |index: &usize| plan.cells[*index].settings.id.to_string();
+            block.iter().map(id).collect()
+        })
+        .collect();
+    json!({
+        "schema": SCHEMA,
+        "matrix": {
+            "source": matrix.source.to_string(),
+            "why": matrix.source.why(),
+            "models": matrix.selected_models,
+            "precisions": matrix.selected_precisions,
+            "baseline": matrix.baseline,
+        },
+        "platform": settings.platform,
+        "settings": sourced(&settings.values),
+        "workload": {
+            "spec": settings.workload,
+            "step": describe(&settings.workload, settings.run.seed),
+        },
+        "cells": plan.cells.iter().map(cell).collect::<Vec<_>>(),
+        "order": order,
+        "estimate": plan.estimate,
+        "notes": plan.notes,
+    })
+}
+
+fn cell(cell: &PlannedCell) -> Value {
+    let Limits {
+        start,
+        stall,
+        stop,
+        profile_flush,
+    } = cell.settings.limits;
+    let limits: BTreeMap<&str, f64> = [
+        ("start_s", start),
+        ("stall_s", stall),
+        ("stop_s", stop),
+        ("profile_flush_s", profile_flush),
+    ]
+    .map(|(name, limit)| (name, limit.as_secs_f64()))
+    .into();
+    json!({
+        "model": cell.settings.id.model,
+        "precision": cell.settings.id.precision,
+        "labels": {
+            "model": cell.settings.model_label,
+            "precision": cell.settings.precision_label,
+        },
+        "skip": cell.skip.as_ref().map(|skip| json!({
+            "kind": skip,
+            "reason": skip.to_string(),
+        })),
+        "checkpoint": cell.checkpoint,
+        "args": sourced(&cell.args),
+        "env": sourced(&cell.settings.env),
+        "limits": limits,
+        "fingerprint": {
+            "config": cell.fingerprint,
+            "checkpoint": cell.checkpoint_fingerprint,
+        },
+    })
+}
+
+/// Values with their origins, in order.
+fn sourced<T: Clone + Into<Value>>(values: &IndexMap<String, Sourced<T>>) -> Map<String, Value> {
+    values
+        .iter()
+        .map(|(name, value)| {
+            let setting = Setting {
+                value: value.value.clone().into(),
+                origin: value.origin.to_string(),
+            };
+            (name.clone(), json!(setting))
+        })
+        .collect()
+}

@@ -1,0 +1,286 @@
+//! From settings to a plan.
+
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+use serde_json::Value;
+
+use super::estimate::estimate;
+use super::notes::notes;
+use super::order::orders;
+use super::{Plan, PlanError, PlanErrors, PlannedCell, fingerprint};
+use crate::checkpoint::{Checkpoint, HubCache, Location, common_vocabulary, inspect};
+use crate::config::{CellSettings, CheckpointRef, Origin, Settings, Sourced};
+use crate::record::{CheckpointInfo, Skip};
+use crate::units::CellId;
+
+/// Decides what is run. Reads checkpoints and earlier records, starts and writes nothing.
+///
+/// `managed` says where the demo checkpoint that a configuration calls `managed:NAME` lies, whether it is made yet or
+/// not.
+///
+/// # Errors
+/// Every checkpoint that is there and cannot be used, and every model that cannot take the workload. A plan in which all
+/// cells are skipped is none: [`Plan::runs`] is empty then.
+pub fn make(
+    settings: Settings,
+    hub: &HubCache,
+    managed: &dyn Fn(&str) -> Result<PathBuf, String>,
+) -> Result<Plan, PlanErrors> {
+    let mut errors = Vec::new();
+    let mut drafts = Vec::new();
+    for cell in &settings.cells {
+        match Draft::of(cell, &settings, hub, managed) {
+            Ok(draft) => drafts.push(draft),
+            Err(error) => errors.push(error),
+        }
+    }
+    for draft in &drafts {
+        if let Some(error) = too_long(draft, &settings, &errors) {
+            errors.push(error);
+        }
+    }
+    if !errors.is_empty() {
+        return Err(PlanErrors(errors));
+    }
+    let notes = notes(&settings, &drafts);
+    let cells: Vec<PlannedCell> = drafts
+        .iter()
+        .map(|draft| draft.planned(&settings, &drafts))
+        .collect();
+    let models: Vec<Vec<usize>> = settings
+        .matrix
+        .selected_models
+        .iter()
+        .map(|model| {
+            let runs = |index: &usize| {
+                cells[*index].skip.is_none() && cells[*index].settings.id.model == *model
+            };
+            (0..cells.len()).filter(runs).collect()
+        })
+        .collect();
+    let order = orders(&models, settings.run.blocks, settings.run.seed);
+    let estimate = estimate(&settings, &cells);
+    Ok(Plan {
+        settings,
+        cells,
+        order,
+        estimate,
+        notes,
+    })
+}
+
+/// A cell and what was found of its checkpoint.
+pub(super) struct Draft<'a> {
+    pub(super) cell: &'a CellSettings,
+    pub(super) skip: Option<Skip>,
+    pub(super) found: Found,
+}
+
+/// What was found of a checkpoint.
+pub(super) enum Found {
+    /// There is none, or it is not looked at because the cell is skipped.
+    None,
+    /// It is not here yet: a demo checkpoint to be made, or one of the hub to be downloaded.
+    Later {
+        /// What vLLM is given as `model`.
+        model: Sourced<Value>,
+        /// As configured.
+        shown: String,
+    },
+    /// It is here.
+    Here {
+        /// What vLLM is given as `model`.
+        model: Sourced<Value>,
+        /// What it is.
+        checkpoint: Box<Checkpoint>,
+    },
+}
+
+impl Found {
+    pub(super) fn checkpoint(&self) -> Option<&Checkpoint> {
+        match self {
+            Self::Here { checkpoint, .. } => Some(checkpoint),
+            Self::None | Self::Later { .. } => None,
+        }
+    }
+}
+
+impl<'a> Draft<'a> {
+    fn of(
+        cell: &'a CellSettings,
+        settings: &Settings,
+        hub: &HubCache,
+        managed: &dyn Fn(&str) -> Result<PathBuf, String>,
+    ) -> Result<Self, PlanError> {
+        let platform = settings.platform.to_string();
+        let skipped = |skip| Self {
+            cell,
+            skip: Some(skip),
+            found: Found::None,
+        };
+        if let Some(reason) = cell.unsupported.get(&platform) {
+            let reason = reason.clone();
+            return Ok(skipped(Skip::Unsupported { platform, reason }));
+        }
+        let Some(reference) = &cell.checkpoint else {
+            return Ok(skipped(Skip::NoCheckpoint));
+        };
+        let found = match Location::parse(&reference.value.location) {
+            Location::Folder(folder) => {
+                if !folder.exists() {
+                    let path = reference.value.location.clone();
+                    return Ok(skipped(Skip::CheckpointMissing { path }));
+                }
+                let model = path_value(folder, reference.origin.clone());
+                here(&cell.id, folder, reference, model)?
+            }
+            Location::Managed(name) => {
+                let folder = managed(name).map_err(|message| PlanError::Managed {
+                    cell: cell.id.clone(),
+                    message,
+                })?;
+                let model = path_value(&folder, Origin::Derived("made by `rollbench setup`"));
+                later_or_here(&cell.id, &folder, reference, model)
+            }
+            Location::Hub(name) => match hub.snapshot(name, reference.value.revision.as_deref()) {
+                Some(folder) => {
+                    let how = Origin::Derived("found in the local cache of the hub");
+                    here(&cell.id, &folder, reference, path_value(&folder, how))?
+                }
+                None => Found::Later {
+                    model: Sourced::new(Value::from(name), reference.origin.clone()),
+                    shown: reference.value.location.clone(),
+                },
+            },
+        };
+        Ok(Self {
+            cell,
+            skip: None,
+            found,
+        })
+    }
+
+    fn planned(&self, settings: &Settings, all: &[Draft<'_>]) -> PlannedCell {
+        let args = self.args();
+        let siblings = all
+            .iter()
+            .filter(|other| other.cell.id.model == self.cell.id.model)
+            .filter_map(|other| other.found.checkpoint()?.vocabulary.as_ref());
+        PlannedCell {
+            vocabulary: common_vocabulary(siblings),
+            fingerprint: fingerprint::of(settings, self.cell, &args),
+            checkpoint_fingerprint: self
+                .found
+                .checkpoint()
+                .map_or_else(String::new, |c| c.fingerprint.clone()),
+            checkpoint: match &self.found {
+                Found::None => self
+                    .cell
+                    .checkpoint
+                    .as_ref()
+                    .map(|reference| unknown(&reference.value.location)),
+                Found::Later { shown, .. } => Some(unknown(shown)),
+                Found::Here { checkpoint, .. } => Some(checkpoint.info.clone()),
+            },
+            settings: self.cell.clone(),
+            skip: self.skip.clone(),
+            args,
+        }
+    }
+
+    /// `model` first, then what the layers say.
+    fn args(&self) -> IndexMap<String, Sourced<Value>> {
+        let mut args = IndexMap::new();
+        if let (Found::Later { model, .. } | Found::Here { model, .. }, Some(reference)) =
+            (&self.found, &self.cell.checkpoint)
+        {
+            args.insert("model".to_owned(), model.clone());
+            let text =
+                |text: &String| Sourced::new(Value::from(text.clone()), reference.origin.clone());
+            if let Some(tokenizer) = &reference.value.tokenizer {
+                args.insert("tokenizer".to_owned(), text(tokenizer));
+            }
+            if let (Found::Later { .. }, Some(revision)) = (&self.found, &reference.value.revision)
+            {
+                args.insert("revision".to_owned(), text(revision));
+            }
+        }
+        for (name, value) in &self.cell.args {
+            args.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        args
+    }
+}
+
+/// A demo checkpoint that is missing, or was left unfinished, is made before it is used.
+fn later_or_here(
+    cell: &CellId,
+    folder: &Path,
+    reference: &Sourced<CheckpointRef>,
+    model: Sourced<Value>,
+) -> Found {
+    here(cell, folder, reference, model.clone()).unwrap_or_else(|_| Found::Later {
+        model,
+        shown: reference.value.location.clone(),
+    })
+}
+
+fn here(
+    cell: &CellId,
+    folder: &Path,
+    reference: &Sourced<CheckpointRef>,
+    model: Sourced<Value>,
+) -> Result<Found, PlanError> {
+    let checkpoint =
+        inspect(folder, &reference.value.location).map_err(|source| PlanError::Checkpoint {
+            cell: cell.clone(),
+            source,
+        })?;
+    Ok(Found::Here {
+        model,
+        checkpoint: Box::new(checkpoint),
+    })
+}
+
+fn path_value(path: &Path, origin: Origin) -> Sourced<Value> {
+    Sourced::new(Value::from(path.display().to_string()), origin)
+}
+
+fn unknown(location: &str) -> CheckpointInfo {
+    CheckpointInfo {
+        path: location.to_owned(),
+        format: None,
+        bytes: None,
+        sha256_config: None,
+        shape_only: false,
+    }
+}
+
+/// vLLM refuses a `max_model_len` beyond the model's positions, unless it is told otherwise. Said once a model.
+fn too_long(draft: &Draft<'_>, settings: &Settings, said: &[PlanError]) -> Option<PlanError> {
+    let limit = draft.found.checkpoint()?.max_positions?;
+    let cell = draft.cell;
+    let told_otherwise = cell.args.contains_key("hf_overrides")
+        || cell.env.contains_key("VLLM_ALLOW_LONG_MAX_MODEL_LEN");
+    let model = &cell.id.model;
+    let already = said
+        .iter()
+        .any(|e| matches!(e, PlanError::TooLong { model: other, .. } if other == model));
+    if told_otherwise || already {
+        return None;
+    }
+    let longest =
+        u64::from(settings.workload.prompt.max()) + u64::from(settings.workload.response.max());
+    let asked = cell.args.get("max_model_len");
+    let (needed, what) = match asked.and_then(|len| Some((len.value.as_u64()?, &len.origin))) {
+        Some((len, origin)) if len > longest => (len, format!("max_model_len ({origin})")),
+        _ => (longest, "the longest prompt + response".to_owned()),
+    };
+    (needed > limit).then(|| PlanError::TooLong {
+        model: model.clone(),
+        limit,
+        what,
+        needed,
+    })
+}

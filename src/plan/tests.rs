@@ -1,0 +1,780 @@
+//! Plans as a whole: configuration and checkpoints on disk in, cells, skips, notes and text out.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::*;
+use crate::checkpoint::HubCache;
+use crate::config::{LoadRequest, Overrides, load};
+use crate::device::Platform;
+use crate::error::{CommandError, Exit};
+use crate::record::{Skip, builder};
+
+/// A folder with a configuration and checkpoints.
+struct Site {
+    dir: tempfile::TempDir,
+    env: BTreeMap<String, String>,
+    overrides: Overrides,
+    platform: Platform,
+}
+
+const BF16: &str = r#""dtype": "bfloat16""#;
+const W8A8: &str = r#""quantization_config": {"quant_method": "compressed-tensors", "format": "int-quantized",
+    "config_groups": {"group_0": {"weights": {"num_bits": 8, "type": "int"},
+    "input_activations": {"num_bits": 8, "type": "int", "dynamic": true}}}}"#;
+
+impl Site {
+    fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().expect("temporary folder"),
+            env: BTreeMap::new(),
+            overrides: Overrides::default(),
+            platform: Platform::Cpu,
+        }
+    }
+
+    /// The reference matrix with all its checkpoints below `MODEL_BASE`.
+    fn reference() -> Self {
+        let mut site = Self::new();
+        site.overrides.config = Some("ascend".into());
+        site.platform = Platform::Npu;
+        let base = site.dir.path().join("m");
+        site.env
+            .insert("MODEL_BASE".into(), base.display().to_string());
+        for model in ["qwen3-1.7b", "pangu-7b", "qwen3-30b-a3b"] {
+            site.checkpoint(&format!("m/{model}"), BF16);
+            for (suffix, kind) in [("W8A16", "W8A16"), ("W8A8D", "W8A8_DYNAMIC")] {
+                let name = format!("m/{model}-{suffix}");
+                site.checkpoint(&name, BF16);
+                let description = format!(r#"{{"model_quant_type": "{kind}"}}"#);
+                site.write(
+                    &format!("{name}/quant_model_description.json"),
+                    &description,
+                );
+            }
+        }
+        site
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.dir.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("below")).expect("made");
+        std::fs::write(path, text).expect("written");
+    }
+
+    fn checkpoint(&self, name: &str, format: &str) {
+        let config =
+            format!(r#"{{"vocab_size": 1000, "max_position_embeddings": 2048, {format}}}"#);
+        self.write(&format!("{name}/config.json"), &config);
+        self.write(&format!("{name}/model.safetensors"), "0123456789");
+    }
+
+    fn try_plan(&self) -> Result<Plan, PlanErrors> {
+        let settings = load(&LoadRequest {
+            overrides: self.overrides.clone(),
+            env: self.env.clone(),
+            cwd: self.dir.path().to_owned(),
+            platform: self.platform,
+        })
+        .unwrap_or_else(|errors| panic!("{errors}"));
+        make(settings, &HubCache::from_env(&self.env), &|name| {
+            Ok(PathBuf::from("/cache").join(name))
+        })
+    }
+
+    fn plan(&self) -> Plan {
+        self.try_plan().unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
+    fn shown(&self, text: &str) -> String {
+        text.replace(&self.dir.path().display().to_string(), "DIR")
+    }
+
+    /// Without the alignment, which depends on how long the temporary folder's name is.
+    fn unaligned(&self, text: &str) -> String {
+        let line = |line: &str| {
+            let indent = line.len() - line.trim_start().len();
+            let words: Vec<&str> = line
+                .split("  ")
+                .map(str::trim)
+                .filter(|w| !w.is_empty())
+                .collect();
+            format!("{}{}", &line[..indent], words.join("  "))
+        };
+        let lines: Vec<String> = self.shown(text).lines().map(line).collect();
+        lines.join("\n")
+    }
+}
+
+const TWO: &str = r#"schema = 1
+[workload]
+num_prompts = 4
+n = 2
+input_len = 16
+output_len = 8
+[engine]
+args = { dtype = "bfloat16" }
+[[precision]]
+name = "bf16"
+baseline = true
+[[precision]]
+name = "w8a8"
+unsupported = { npu = "not yet" }
+[[model]]
+name = "tiny"
+checkpoints = { bf16 = "tiny", w8a8 = "tiny-W8A8" }
+"#;
+
+fn two() -> Site {
+    let site = Site::new();
+    site.write("rollbench.toml", TWO);
+    site.checkpoint("tiny", BF16);
+    site.checkpoint("tiny-W8A8", W8A8);
+    site
+}
+
+fn skips(plan: &Plan) -> Vec<String> {
+    plan.skips()
+        .map(|(cell, skip)| format!("{}: {skip}", cell.settings.id))
+        .collect()
+}
+
+#[test]
+fn the_reference_matrix_is_eight_runs_and_one_skip() {
+    let plan = Site::reference().plan();
+    assert_eq!(plan.runs().count(), 8);
+    assert_eq!(
+        skips(&plan),
+        ["qwen3-30b-a3b_w8a16: no checkpoint configured"]
+    );
+    assert_eq!(plan.order[0].len(), 8);
+    assert_eq!(plan.notes, Vec::<String>::new());
+}
+
+#[test]
+fn unsupported_comes_before_missing() {
+    let mut site = two();
+    std::fs::remove_dir_all(site.dir.path().join("tiny-W8A8")).expect("removed");
+    let skip = |plan: &Plan| plan.cells[1].skip.clone().expect("skipped");
+    assert!(matches!(skip(&site.plan()), Skip::CheckpointMissing { .. }));
+    site.platform = Platform::Npu;
+    assert!(matches!(skip(&site.plan()), Skip::Unsupported { .. }));
+}
+
+#[test]
+fn the_plan_of_the_reference_matrix_reads_well() {
+    let site = Site::reference();
+    insta::assert_snapshot!(site.unaligned(&to_text(&site.plan())), @r#"
+    matrix  built-in ascend (flag --config)
+    cells  8 to run, 1 skipped
+
+                     BF16 *  W8A16  W8A8
+      Qwen3-1.7B  run, 10 B  run, 10 B  run, 10 B
+      openPangu-7B  run, 10 B  run, 10 B  run, 10 B
+      Qwen3-30B-A3B  run, 10 B  skip  run, 10 B
+      * the baseline that the others are compared with
+
+    skipped: qwen3-30b-a3b_w8a16: no checkpoint configured
+
+    a step  offline: 32 prompts x 8 = 256 sequences, 512 tokens in, 256 out
+                each sample is a request of its own, as in verl
+    steps  1 warm-up + 3 measured on each engine start; 1 engine start a cell
+    order  qwen3-1.7b: w8a8, bf16, w8a16; pangu-7b: w8a8, bf16, w8a16; qwen3-30b-a3b: bf16, w8a8
+                random within each model, by seed 0
+    results  DIR/benchmark_results
+    estimate  about 34 min, assuming what such engines usually take
+
+    engine arguments of all cells
+      dtype = "bfloat16"  built-in ascend.toml:38
+      trust_remote_code = true  built-in ascend.toml:38
+      max_num_seqs = 256  built-in ascend.toml:38
+      max_num_batched_tokens = 8192  built-in ascend.toml:38
+      enable_prefix_caching = true  built-in ascend.toml:38
+      max_model_len = 768  derived: longest prompt + response
+      generation_config = "vllm"  derived: the checkpoint's own sampling defaults stay out
+
+    engine environment of all cells
+      VLLM_NO_USAGE_STATS = "1"  built-in ascend.toml:39
+      DO_NOT_TRACK = "1"  built-in ascend.toml:39
+      HCCL_HOST_SOCKET_PORT_RANGE = "auto"  built-in ascend.toml:39
+      HCCL_NPU_SOCKET_PORT_RANGE = "auto"  built-in ascend.toml:39
+
+    time limits: 1800 s to start, 600 s without progress, 15 s to stop
+
+    qwen3-1.7b_bf16: DIR/m/qwen3-1.7b, BF16, 10 B
+      model = "DIR/m/qwen3-1.7b"  built-in ascend.toml:64
+      tensor_parallel_size = 1  built-in ascend.toml:63
+      gpu_memory_utilization = 0.4  built-in ascend.toml:63
+
+    qwen3-1.7b_w8a16: DIR/m/qwen3-1.7b-W8A16, ModelSlim W8A16, 10 B
+      model = "DIR/m/qwen3-1.7b-W8A16"  built-in ascend.toml:65
+      tensor_parallel_size = 1  built-in ascend.toml:63
+      gpu_memory_utilization = 0.4  built-in ascend.toml:63
+      quantization = "ascend"  built-in ascend.toml:51
+
+    qwen3-1.7b_w8a8: DIR/m/qwen3-1.7b-W8A8D, ModelSlim W8A8_DYNAMIC, 10 B
+      model = "DIR/m/qwen3-1.7b-W8A8D"  built-in ascend.toml:66
+      tensor_parallel_size = 1  built-in ascend.toml:63
+      gpu_memory_utilization = 0.4  built-in ascend.toml:63
+      quantization = "ascend"  built-in ascend.toml:57
+
+    pangu-7b_bf16: DIR/m/pangu-7b, BF16, 10 B
+      model = "DIR/m/pangu-7b"  built-in ascend.toml:72
+      tensor_parallel_size = 1  built-in ascend.toml:71
+      gpu_memory_utilization = 0.6  built-in ascend.toml:71
+
+    pangu-7b_w8a16: DIR/m/pangu-7b-W8A16, ModelSlim W8A16, 10 B
+      model = "DIR/m/pangu-7b-W8A16"  built-in ascend.toml:73
+      tensor_parallel_size = 1  built-in ascend.toml:71
+      gpu_memory_utilization = 0.6  built-in ascend.toml:71
+      quantization = "ascend"  built-in ascend.toml:51
+
+    pangu-7b_w8a8: DIR/m/pangu-7b-W8A8D, ModelSlim W8A8_DYNAMIC, 10 B
+      model = "DIR/m/pangu-7b-W8A8D"  built-in ascend.toml:74
+      tensor_parallel_size = 1  built-in ascend.toml:71
+      gpu_memory_utilization = 0.6  built-in ascend.toml:71
+      quantization = "ascend"  built-in ascend.toml:57
+
+    qwen3-30b-a3b_bf16: DIR/m/qwen3-30b-a3b, BF16, 10 B
+      model = "DIR/m/qwen3-30b-a3b"  built-in ascend.toml:81
+      tensor_parallel_size = 4  built-in ascend.toml:80
+      gpu_memory_utilization = 0.8  built-in ascend.toml:80
+
+    qwen3-30b-a3b_w8a8: DIR/m/qwen3-30b-a3b-W8A8D, ModelSlim W8A8_DYNAMIC, 10 B
+      model = "DIR/m/qwen3-30b-a3b-W8A8D"  built-in ascend.toml:82
+      tensor_parallel_size = 4  built-in ascend.toml:80
+      gpu_memory_utilization = 0.8  built-in ascend.toml:80
+      quantization = "ascend"  built-in ascend.toml:57
+
+    settings
+      run.mode = "offline"  default
+      run.steps = 3  built-in ascend.toml:15
+      run.warmup = 1  built-in ascend.toml:16
+      run.blocks = 1  built-in ascend.toml:17
+      run.seed = 0  built-in ascend.toml:18
+      run.fan_out = "requests"  built-in ascend.toml:19
+      run.gate_timeout_s = 60.0  built-in ascend.toml:20
+      workload.num_prompts = 32  built-in ascend.toml:23
+      workload.n = 8  built-in ascend.toml:24
+      workload.input_len = 512  built-in ascend.toml:25
+      workload.output_len = 256  built-in ascend.toml:26
+      workload.sampling.temperature = 1.0  built-in ascend.toml:29
+      workload.sampling.top_p = 1.0  built-in ascend.toml:30
+      workload.sampling.top_k = -1  built-in ascend.toml:31
+      workload.sampling.logprobs = null  default
+      engine.python = "python3"  built-in ascend.toml:37
+      out = "DIR"  default
+      model_base = "DIR/m"  env MODEL_BASE
+    "#);
+}
+
+#[test]
+fn the_plan_of_the_cpu_matrix_reads_well() {
+    let mut site = Site::new();
+    site.overrides.blocks = Some(2);
+    site.overrides.out = Some("/results".into());
+    insta::assert_snapshot!(site.shown(&to_text(&site.plan())), @r#"
+    matrix      built-in cpu (no accelerator found)
+    cells       3 to run, 1 skipped
+
+                             BF16 *  W8A8  W4A16  W8A16
+      SmolLM2-135M-Instruct  run     run   run    skip
+      * the baseline that the others are compared with
+
+    skipped: smollm2-135m_w8a16: unsupported on cpu: vLLM's CPU platform has no INT8 weight-only kernel
+
+    a step      offline: 8 prompts x 4 = 32 sequences, 64 tokens in, 32 out
+                each sample is a request of its own, as in verl
+    steps       1 warm-up + 3 measured on each engine start; 2 engine starts a cell
+    order       block 1: smollm2-135m: w4a16, bf16, w8a8
+                block 2: smollm2-135m: bf16, w4a16, w8a8
+                random within each model, by seed 0
+    results     /results/benchmark_results
+    estimate    about 10 min, assuming what such engines usually take
+
+    note: 3 demo checkpoints are not made yet: `run` makes what is missing first
+
+    engine arguments of all cells
+      dtype = "bfloat16"            built-in cpu.toml:39
+      enforce_eager = true          built-in cpu.toml:39
+      max_num_seqs = 32             built-in cpu.toml:39
+      gpu_memory_utilization = 0.4  built-in cpu.toml:39
+      max_model_len = 96            derived: longest prompt + response
+      generation_config = "vllm"    derived: the checkpoint's own sampling defaults stay out
+
+    engine environment of all cells
+      VLLM_CPU_KVCACHE_SPACE = "1"  built-in cpu.toml:40
+      VLLM_NO_USAGE_STATS = "1"     built-in cpu.toml:40
+      DO_NOT_TRACK = "1"            built-in cpu.toml:40
+
+    time limits: 600 s to start, 300 s without progress, 15 s to stop
+
+    smollm2-135m_bf16: managed:smollm2-135m-bf16
+      model = "/cache/smollm2-135m-bf16"  derived: made by `rollbench setup`
+
+    smollm2-135m_w8a8: managed:smollm2-135m-w8a8
+      model = "/cache/smollm2-135m-w8a8"  derived: made by `rollbench setup`
+
+    smollm2-135m_w4a16: managed:smollm2-135m-w4a16
+      model = "/cache/smollm2-135m-w4a16"  derived: made by `rollbench setup`
+
+    settings
+      run.mode = "offline"                 default
+      run.steps = 3                        built-in cpu.toml:17
+      run.warmup = 1                       built-in cpu.toml:18
+      run.blocks = 2                       flag --blocks
+      run.seed = 0                         built-in cpu.toml:20
+      run.fan_out = "requests"             built-in cpu.toml:21
+      run.gate_timeout_s = 60.0            built-in cpu.toml:22
+      workload.num_prompts = 8             built-in cpu.toml:25
+      workload.n = 4                       built-in cpu.toml:26
+      workload.input_len = 64              built-in cpu.toml:27
+      workload.output_len = 32             built-in cpu.toml:28
+      workload.sampling.temperature = 1.0  built-in cpu.toml:31
+      workload.sampling.top_p = 1.0        built-in cpu.toml:32
+      workload.sampling.top_k = -1         built-in cpu.toml:33
+      workload.sampling.logprobs = null    default
+      engine.python = "managed"            built-in cpu.toml:38
+      out = "/results"                     flag --out
+    "#);
+}
+
+#[test]
+fn one_cell_alone_shows_everything_of_it() {
+    let mut site = two();
+    site.overrides.quants = vec!["w8a8".into()];
+    insta::assert_snapshot!(site.unaligned(&to_text(&site.plan())), @r#"
+    matrix  rollbench.toml (found in the current directory)
+    cells  1 to run, 0 skipped
+
+            w8a8
+      tiny  run, 10 B
+
+    a step  offline: 4 prompts x 2 = 8 sequences, 16 tokens in, 8 out
+                each sample is a request of its own, as in verl
+    steps  1 warm-up + 3 measured on each engine start; 1 engine start a cell
+    order  tiny: w8a8
+                random within each model, by seed 0
+    results  DIR/benchmark_results
+    estimate  about 80 s, assuming what such engines usually take
+
+    note: the baseline bf16 is not selected: there will be no speed-up, only rates
+
+    tiny_w8a8: DIR/tiny-W8A8, compressed-tensors int-quantized W8A8 dynamic, 10 B
+      model = "DIR/tiny-W8A8"  file rollbench.toml:17
+      dtype = "bfloat16"  file rollbench.toml:8
+      max_model_len = 24  derived: longest prompt + response
+      generation_config = "vllm"  derived: the checkpoint's own sampling defaults stay out
+      time limits: 1800 s to start, 600 s without progress, 15 s to stop
+
+    settings
+      run.mode = "offline"  default
+      run.steps = 3  default
+      run.warmup = 1  default
+      run.blocks = 1  default
+      run.seed = 0  default
+      run.fan_out = "requests"  default
+      run.gate_timeout_s = 60.0  default
+      workload.num_prompts = 4  file rollbench.toml:3
+      workload.n = 2  file rollbench.toml:4
+      workload.input_len = 16  file rollbench.toml:5
+      workload.output_len = 8  file rollbench.toml:6
+      workload.sampling.temperature = 1.0  default
+      workload.sampling.top_p = 1.0  default
+      workload.sampling.top_k = -1  default
+      workload.sampling.logprobs = null  default
+      engine.python = "python3"  default
+      out = "DIR"  default
+    "#);
+}
+
+#[test]
+fn the_json_holds_what_the_text_says() {
+    let site = two();
+    let json = serde_json::to_string_pretty(&to_json(&site.plan())).expect("JSON");
+    let shown: Vec<String> = site
+        .shown(&json)
+        .lines()
+        .filter(|line| !line.contains("\"config\":") && !line.contains("sha256_config"))
+        .filter(|line| !line.trim_start().starts_with("\"checkpoint\": \""))
+        .map(str::to_owned)
+        .collect();
+    insta::assert_snapshot!(shown.join("\n"), @r#"
+    {
+      "schema": "rollbench.plan/1",
+      "matrix": {
+        "source": "rollbench.toml",
+        "why": "found in the current directory",
+        "models": [
+          "tiny"
+        ],
+        "precisions": [
+          "bf16",
+          "w8a8"
+        ],
+        "baseline": "bf16"
+      },
+      "platform": "cpu",
+      "settings": {
+        "run.mode": {
+          "value": "offline",
+          "origin": "default"
+        },
+        "run.steps": {
+          "value": 3,
+          "origin": "default"
+        },
+        "run.warmup": {
+          "value": 1,
+          "origin": "default"
+        },
+        "run.blocks": {
+          "value": 1,
+          "origin": "default"
+        },
+        "run.seed": {
+          "value": 0,
+          "origin": "default"
+        },
+        "run.fan_out": {
+          "value": "requests",
+          "origin": "default"
+        },
+        "run.gate_timeout_s": {
+          "value": 60.0,
+          "origin": "default"
+        },
+        "workload.num_prompts": {
+          "value": 4,
+          "origin": "file rollbench.toml:3"
+        },
+        "workload.n": {
+          "value": 2,
+          "origin": "file rollbench.toml:4"
+        },
+        "workload.input_len": {
+          "value": 16,
+          "origin": "file rollbench.toml:5"
+        },
+        "workload.output_len": {
+          "value": 8,
+          "origin": "file rollbench.toml:6"
+        },
+        "workload.sampling.temperature": {
+          "value": 1.0,
+          "origin": "default"
+        },
+        "workload.sampling.top_p": {
+          "value": 1.0,
+          "origin": "default"
+        },
+        "workload.sampling.top_k": {
+          "value": -1,
+          "origin": "default"
+        },
+        "workload.sampling.logprobs": {
+          "value": null,
+          "origin": "default"
+        },
+        "engine.python": {
+          "value": "python3",
+          "origin": "default"
+        },
+        "out": {
+          "value": "DIR",
+          "origin": "default"
+        }
+      },
+      "workload": {
+        "spec": {
+          "num_prompts": 4,
+          "n": 2,
+          "prompt": {
+            "kind": "fixed",
+            "tokens": 16
+          },
+          "response": {
+            "kind": "fixed",
+            "tokens": 8
+          },
+          "sampling": {
+            "temperature": 1.0,
+            "top_p": 1.0,
+            "top_k": -1,
+            "logprobs": null
+          },
+          "sibling_correlation": 0.0,
+          "shared_prefix": 0,
+          "placement": {
+            "kind": "local"
+          }
+        },
+        "step": {
+          "prompts": 4,
+          "sequences": 8,
+          "prompt_tokens": 128,
+          "output_tokens": 64,
+          "prompt": {
+            "mean": 16.0,
+            "p50": 16.0,
+            "p90": 16.0,
+            "p99": 16.0,
+            "max": 16,
+            "at_cap": 1.0
+          },
+          "response": {
+            "mean": 8.0,
+            "p50": 8.0,
+            "p90": 8.0,
+            "p99": 8.0,
+            "max": 8,
+            "at_cap": 1.0
+          }
+        }
+      },
+      "cells": [
+        {
+          "model": "tiny",
+          "precision": "bf16",
+          "labels": {
+            "model": "tiny",
+            "precision": "bf16"
+          },
+          "skip": null,
+          "checkpoint": {
+            "path": "DIR/tiny",
+            "format": "BF16",
+            "bytes": 10,
+            "shape_only": false
+          },
+          "args": {
+            "model": {
+              "value": "DIR/tiny",
+              "origin": "file rollbench.toml:17"
+            },
+            "dtype": {
+              "value": "bfloat16",
+              "origin": "file rollbench.toml:8"
+            },
+            "max_model_len": {
+              "value": 24,
+              "origin": "derived: longest prompt + response"
+            },
+            "generation_config": {
+              "value": "vllm",
+              "origin": "derived: the checkpoint's own sampling defaults stay out"
+            }
+          },
+          "env": {},
+          "limits": {
+            "profile_flush_s": 600.0,
+            "stall_s": 600.0,
+            "start_s": 1800.0,
+            "stop_s": 15.0
+          },
+          "fingerprint": {
+          }
+        },
+        {
+          "model": "tiny",
+          "precision": "w8a8",
+          "labels": {
+            "model": "tiny",
+            "precision": "w8a8"
+          },
+          "skip": null,
+          "checkpoint": {
+            "path": "DIR/tiny-W8A8",
+            "format": "compressed-tensors int-quantized W8A8 dynamic",
+            "bytes": 10,
+            "shape_only": false
+          },
+          "args": {
+            "model": {
+              "value": "DIR/tiny-W8A8",
+              "origin": "file rollbench.toml:17"
+            },
+            "dtype": {
+              "value": "bfloat16",
+              "origin": "file rollbench.toml:8"
+            },
+            "max_model_len": {
+              "value": 24,
+              "origin": "derived: longest prompt + response"
+            },
+            "generation_config": {
+              "value": "vllm",
+              "origin": "derived: the checkpoint's own sampling defaults stay out"
+            }
+          },
+          "env": {},
+          "limits": {
+            "profile_flush_s": 600.0,
+            "stall_s": 600.0,
+            "start_s": 1800.0,
+            "stop_s": 15.0
+          },
+          "fingerprint": {
+          }
+        }
+      ],
+      "order": [
+        [
+          "tiny_bf16",
+          "tiny_w8a8"
+        ]
+      ],
+      "estimate": {
+        "total_s": 143.41333333333333,
+        "basis": "assumed"
+      },
+      "notes": []
+    }
+    "#);
+}
+
+#[test]
+fn all_precisions_of_a_model_draw_from_one_vocabulary() {
+    let site = two();
+    site.write(
+        "tiny-W8A8/config.json",
+        &format!(r#"{{"vocab_size": 960, "eos_token_id": 7, {W8A8}}}"#),
+    );
+    for cell in site.plan().cells {
+        let vocabulary = cell.vocabulary.expect("known");
+        assert_eq!((vocabulary.size, vocabulary.special), (960, vec![7]));
+    }
+}
+
+#[test]
+fn fingerprints_follow_what_changes_a_measurement_and_nothing_else() {
+    let print = |change: &dyn Fn(&mut Site)| {
+        let mut site = two();
+        change(&mut site);
+        site.plan().cells[0].fingerprint.clone()
+    };
+    let one = print(&|_| {});
+    assert_eq!(one, print(&|s| s.overrides.blocks = Some(6)));
+    assert_eq!(one, print(&|s| s.overrides.quants = vec!["bf16".into()]));
+    assert_ne!(one, print(&|s| s.overrides.steps = Some(5)));
+    assert_ne!(one, print(&|s| s.overrides.gpu_mem_util = Some(0.5)));
+    assert_ne!(one, print(&|s| s.overrides.seed = Some(1)));
+}
+
+#[test]
+fn a_checkpoint_that_is_not_what_its_precision_says_is_noted() {
+    let site = two();
+    site.checkpoint("tiny-W8A8", BF16);
+    assert_eq!(
+        site.plan()
+            .notes
+            .iter()
+            .map(|n| site.shown(n))
+            .collect::<Vec<_>>(),
+        ["tiny_w8a8: the checkpoint is BF16, whatever the precision is called (DIR/tiny-W8A8)"]
+    );
+}
+
+#[test]
+fn one_checkpoint_for_two_precisions_is_noted_unless_arguments_tell_them_apart() {
+    let site = two();
+    let same = TWO
+        .replace("\"tiny-W8A8\"", "\"tiny\"")
+        .replace("w8a8", "mine");
+    site.write("rollbench.toml", &same);
+    assert_eq!(
+        site.plan()
+            .notes
+            .iter()
+            .map(|n| site.shown(n))
+            .collect::<Vec<_>>(),
+        ["tiny_bf16 and tiny_mine are the same checkpoint with the same arguments: DIR/tiny"]
+    );
+    let online = same
+        .replace(
+            "name = \"mine\"",
+            "name = \"fp8\"\nargs = { quantization = \"fp8\" }",
+        )
+        .replace("mine =", "fp8 =");
+    site.write("rollbench.toml", &online);
+    assert_eq!(site.plan().notes, Vec::<String>::new());
+}
+
+#[test]
+fn a_config_without_weights_needs_dummy_weights() {
+    let site = two();
+    std::fs::remove_file(site.dir.path().join("tiny/model.safetensors")).expect("removed");
+    assert!(site.plan().notes[0].contains("a config and no weights"));
+    site.write(
+        "rollbench.toml",
+        &TWO.replace("args = { dtype", "args = { load_format = \"dummy\", dtype"),
+    );
+    assert_eq!(site.plan().notes, Vec::<String>::new());
+}
+
+#[test]
+fn a_workload_beyond_the_model_and_a_broken_checkpoint_are_both_reported() {
+    let mut site = two();
+    site.overrides.output_len = Some(4096);
+    site.write("tiny-W8A8/config.json", "{\"vocab_si");
+    let errors = site.try_plan().expect_err("impossible");
+    let failure = CommandError::from(errors);
+    assert_eq!(failure.exit, Exit::Usage);
+    insta::assert_snapshot!(site.shown(&failure.to_string()), @"
+    error: the checkpoint of tiny_w8a8 cannot be used: DIR/tiny-W8A8/config.json is not valid JSON: EOF while parsing a string at line 1 column 10
+    error: tiny takes 2048 tokens (its config.json says so), and the longest prompt + response is 4112
+    hint: the file is damaged or half copied: copy the checkpoint again; or leave the cell out with --models or --quants (tiny_w8a8)
+    hint: --input-len plus --output-len, and max_model_len, must be at most 2048
+    ");
+}
+
+#[test]
+fn a_hub_checkpoint_is_found_in_the_cache_or_left_to_vllm() {
+    let mut site = two();
+    let text = TWO.replace(
+        "\"tiny-W8A8\"",
+        "{ path = \"hf:org/tiny\", revision = \"v1\", tokenizer = \"hf-tok\" }",
+    );
+    site.write("rollbench.toml", &text);
+    site.env
+        .insert("HF_HUB_CACHE".into(), site.dir.path().display().to_string());
+    let args = |site: &Site| -> Vec<String> {
+        let plan = site.plan();
+        let all = plan.cells[1].args.iter().take(3);
+        all.map(|(name, v)| site.shown(&format!("{name} = {}", v.value)))
+            .collect()
+    };
+    assert_eq!(
+        args(&site),
+        [
+            "model = \"org/tiny\"",
+            "tokenizer = \"hf-tok\"",
+            "revision = \"v1\""
+        ]
+    );
+    site.checkpoint("models--org--tiny/snapshots/v1", W8A8);
+    assert_eq!(
+        args(&site)[0],
+        "model = \"DIR/models--org--tiny/snapshots/v1\""
+    );
+}
+
+#[test]
+fn earlier_records_make_the_estimate() {
+    let mut site = two();
+    let assumed = site.plan().estimate.expect("runs");
+    assert_eq!(assumed.basis, Basis::Assumed);
+
+    let record = builder::done("tiny", "bf16", &[&[100.0, 100.0]]);
+    let text = serde_json::to_string(&record).expect("JSON");
+    site.write("benchmark_results/tiny_bf16.json", &text);
+    let mixed = site.plan().estimate.expect("runs");
+    assert_eq!(mixed.basis, Basis::Mixed);
+
+    site.overrides.quants = vec!["bf16".into()];
+    let recorded = site.plan().estimate.expect("runs");
+    assert_eq!(recorded.basis, Basis::Records);
+    site.overrides.blocks = Some(3);
+    let thrice = site.plan().estimate.expect("runs");
+    assert!((thrice.total_s - 3.0 * recorded.total_s).abs() < 1e-6);
+}
