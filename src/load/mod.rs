@@ -3,11 +3,17 @@
 
 mod chunk;
 mod http;
+mod pacing;
+mod request;
 mod sse;
+mod target;
 
 pub use chunk::{ChoiceDelta, Chunk, ChunkError, Usage};
 pub use http::{Decoded, Head, HttpError, ResponseDecoder};
+pub use pacing::{Limit, Pacing, PacingError, Shape, Spread};
+pub use request::{Expected, Request, RequestEncoder, UnequalLengths};
 pub use sse::{EventTooLong, SseEvent, SseParser};
+pub use target::{Api, Target, TargetError};
 
 /// At most `limit` bytes of foreign text, fit for a message: one line, cut with `...`, unprintable characters escaped.
 pub(crate) fn excerpt(bytes: &[u8], limit: usize) -> String {
