@@ -2,9 +2,11 @@
 //! arrival stamped before anything is parsed. Knows nothing of who serves.
 
 mod chunk;
+mod exchange;
 mod http;
 mod pacing;
 mod request;
+mod socket;
 mod sse;
 mod target;
 
