@@ -2,18 +2,26 @@
 //! arrival stamped before anything is parsed. Knows nothing of who serves.
 
 mod chunk;
+mod connections;
 mod exchange;
+mod facts;
 mod http;
+mod limits;
+mod outcome;
 mod pacing;
 mod request;
+mod run;
 mod socket;
 mod sse;
 mod target;
 
 pub use chunk::{ChoiceDelta, Chunk, ChunkError, Usage};
 pub use http::{Decoded, Head, HttpError, ResponseDecoder};
+pub use limits::{Timeouts, TooManyStreams, allow_streams};
+pub use outcome::Outcome;
 pub use pacing::{Limit, Pacing, PacingError, Shape, Spread};
 pub use request::{Expected, Request, RequestEncoder, UnequalLengths};
+pub use run::{Load, LoadError, Watch, run};
 pub use sse::{EventTooLong, SseEvent, SseParser};
 pub use target::{Api, Target, TargetError};
 

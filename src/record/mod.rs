@@ -15,6 +15,7 @@ mod resume;
 mod start;
 mod step;
 mod store;
+mod tokens;
 mod validate;
 
 pub use atomic::write_atomic;
@@ -35,6 +36,7 @@ pub use start::{
     Stop,
 };
 pub use step::{
-    ClientFacts, Counters, FinishSource, OnlineColumns, Point, Role, Sequences, ServerSeries,
-    Sidecar, Step, StepStatus, Submitted, Timeline,
+    ClientFacts, Counted, Counters, FinishSource, OnlineColumns, Point, ReadLag, Role, Sequences,
+    ServerSeries, Sidecar, Step, StepStatus, Submitted, Timeline,
 };
+pub use tokens::{ChunkTokens, TokenRow, TokenTimes, TokenTimesError};

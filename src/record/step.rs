@@ -145,6 +145,9 @@ pub struct Sequences {
 pub struct OnlineColumns {
     /// When the schedule wanted it sent.
     pub scheduled_ns: Vec<u64>,
+    /// When it was due: scheduled, and a place under the concurrency limit was free. TTFT and E2EL count from here.
+    #[serde(default)]
+    pub due_ns: Vec<u64>,
     /// When its last byte was handed to the kernel.
     pub sent_ns: Vec<Option<u64>>,
     /// When its connection was open (earlier than `scheduled_ns` on a kept-alive one).
@@ -176,6 +179,37 @@ pub struct ClientFacts {
     pub asked_streams: Option<u32>,
     /// Whether the client was the bottleneck.
     pub saturated: bool,
+    /// How long arrived bytes waited to be read.
+    #[serde(default)]
+    pub read_lag: ReadLag,
+    /// Where the token counts come from.
+    #[serde(default)]
+    pub counted: Counted,
+}
+
+/// How long bytes waited in the kernel until the client read them. Arrivals are stamped by the kernel where it does
+/// that, so this lag is in no latency then; where it does not, it is measured from the client's wake-up, and is in them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ReadLag {
+    /// Reads that brought bytes.
+    pub reads: u64,
+    /// Those among them that the kernel had stamped.
+    pub stamped: u64,
+    /// Mean lag.
+    pub mean_ns: u64,
+    /// Greatest lag.
+    pub max_ns: u64,
+}
+
+/// How many sequences had their tokens counted in which way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counted {
+    /// By the server's `usage`.
+    pub usage: u64,
+    /// By the token ids in the chunks.
+    pub token_ids: u64,
+    /// By the chunks with text, because the server told neither: a chunk can hold several tokens.
+    pub chunks: u64,
 }
 
 /// The server's counters, scraped about once a second.
