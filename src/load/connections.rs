@@ -219,13 +219,11 @@ impl Connections {
                 continue;
             };
             let found = connection.look(event.events(), &mut self.shared, offset);
-            if connection.connected_ns.is_none() {
-                if let Seen::Writable = found {
-                    connection.connected_ns = Some(mono_ns());
-                    self.connecting -= 1;
-                    if connection.in_flight.is_none() {
-                        self.idle.push(slot);
-                    }
+            if connection.connected_ns.is_none() && matches!(found, Seen::Writable) {
+                connection.connected_ns = Some(mono_ns());
+                self.connecting -= 1;
+                if connection.in_flight.is_none() {
+                    self.idle.push(slot);
                 }
             }
             if !matches!(found, Seen::Nothing) {

@@ -152,7 +152,9 @@ impl Pacing {
                 }
                 if matches!(self, Self::Rate { .. }) && at_s > 0.0 {
                     let scale = count as f64 / from / at_s;
-                    times.iter_mut().for_each(|t| *t *= scale);
+                    for time in &mut times {
+                        *time *= scale;
+                    }
                 }
             }
             Limit::Duration(duration) => {

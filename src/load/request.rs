@@ -1,5 +1,7 @@
 //! The requests of a run as bytes, encoded before they are due.
 
+use std::fmt::Write;
+
 use serde::Serialize;
 
 use super::target::{Api, Target};
@@ -36,7 +38,7 @@ pub struct RequestEncoder {
     pub model: String,
     /// Sampling parameters.
     pub sampling: Sampling,
-    /// Whether the end-of-sequence token is ignored, so that lengths are exact (vLLM, SGLang).
+    /// Whether the end-of-sequence token is ignored, so that lengths are exact (an extension of vLLM and others).
     pub ignore_eos: bool,
     /// Whether to ask for token ids in the chunks (vLLM from 0.13): the only way to count tokens per choice if one
     /// request has several.
@@ -196,10 +198,10 @@ impl RequestEncoder {
             body.len(),
         );
         if let Some(key) = &self.api_key {
-            bytes.push_str(&format!("Authorization: Bearer {key}\r\n"));
+            let _ = write!(bytes, "Authorization: Bearer {key}\r\n");
         }
         for (name, value) in &self.headers {
-            bytes.push_str(&format!("{name}: {value}\r\n"));
+            let _ = write!(bytes, "{name}: {value}\r\n");
         }
         bytes.push_str("\r\n");
         let mut bytes = bytes.into_bytes();

@@ -485,6 +485,7 @@ impl<'a, R: Iterator<Item = Request>> Runner<'a, R> {
 }
 
 /// When the loop has to send again.
+#[derive(Clone, Copy)]
 enum NextSend {
     /// At this time.
     At(u64),

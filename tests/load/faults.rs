@@ -1,0 +1,156 @@
+//! Servers that fail, in every way that we know of.
+
+use std::time::Duration;
+
+use rollbench::load::{Api, LoadError, Outcome, Target, Watch};
+use rollbench::record::StepStatus;
+
+use crate::support::{Mock, load, requests, run};
+
+/// What the client says about a server that behaves like `scenario`.
+fn said(mock: &Mock, scenario: &str) -> String {
+    let outcome = one(mock, scenario);
+    assert_eq!(outcome.status, StepStatus::Failed);
+    format!(
+        "{scenario}: {}",
+        outcome.sequences.error[0].as_deref().unwrap_or("")
+    )
+}
+
+fn one(mock: &Mock, scenario: &str) -> Outcome {
+    let target = mock.target(scenario, Api::Completions);
+    let mut load = load(target.clone(), 1);
+    load.timeouts.first_token = Duration::from_millis(100);
+    load.timeouts.between_tokens = Duration::from_millis(150);
+    run(&load, requests(&target, 1, 1, 5))
+}
+
+#[test]
+fn every_fault_has_its_words() {
+    let mock = Mock::start();
+    let said = [
+        "status=400",
+        "status=503",
+        "fault=html",
+        "fault=json",
+        "fault=redirect",
+        "fault=stall",
+        "fault=stall,at=2",
+        "fault=reset",
+        "fault=reset,at=2",
+        "fault=cut,at=2",
+        "fault=early,at=2",
+        "fault=error,at=2",
+        "fault=nonsense,at=2",
+        "fault=garbage",
+        "fault=hangup",
+    ]
+    .map(|scenario| said(&mock, scenario))
+    .join("\n");
+    insta::assert_snapshot!(said, @r#"
+        status=400: HTTP 400: {"error":{"message":"This model's maximum context length is 2048 tokens.","code":400}}
+        status=503: HTTP 503: {"error":{"message":"This model's maximum context length is 2048 tokens.","code":400}}
+        fault=html: an HTML page instead of a token stream: <!DOCTYPE html> <html><head><title>Welcome</title></head></html>
+        fault=json: no token stream (application/json): {"choices":[]}
+        fault=redirect: HTTP 307, redirected to http://other:8000/v1; give that address
+        fault=stall: no token within 100ms
+        fault=stall,at=2: no further token within 150ms
+        fault=reset: the connection broke before the first token: Connection reset by peer (os error 104)
+        fault=reset,at=2: the connection broke after 2 chunks: Connection reset by peer (os error 104)
+        fault=cut,at=2: the stream was cut off after 2 chunks: the server closed the connection
+        fault=early,at=2: the stream ended early after 2 chunks, without a finish_reason and without [DONE]
+        fault=error,at=2: the server reported an error in the stream: EngineCore encountered an issue
+        fault=nonsense,at=2: a data line that is no chunk (EOF while parsing an object at line 1 column 14): {"choices": [{
+        fault=garbage: not an HTTP/1.1 response (invalid HTTP version): 220 mail.example.org ESMTP
+        fault=hangup: the server closed the connection without an answer
+        "#);
+}
+
+#[test]
+fn what_came_before_a_fault_is_kept() {
+    let mock = Mock::start();
+    let outcome = one(&mock, "ttft=10,itl=5,fault=reset,at=3");
+    assert_eq!(outcome.tokens.rows[0].chunk_ns.len(), 3);
+    assert_eq!(outcome.online.http_status, [Some(200)]);
+    assert!(outcome.sequences.first_ns[0].is_some());
+    let refused = one(&mock, "status=429");
+    assert_eq!(refused.online.http_status, [Some(429)]);
+    assert_eq!(refused.sequences.first_ns, [None]);
+    assert!(refused.online.first_byte_ns[0].is_some());
+}
+
+#[test]
+fn few_failures_make_a_run_invalid_and_many_make_it_failed() {
+    let mock = Mock::start();
+    for (every, failed, status) in [(100, 2, StepStatus::Invalid), (50, 4, StepStatus::Failed)] {
+        let target = mock.target(
+            &format!("itl=1,fault=reset,at=1,every={every}"),
+            Api::Completions,
+        );
+        let mut closed = load(target.clone(), 200);
+        closed.max_concurrency = Some(16);
+        let outcome = run(&closed, requests(&target, 200, 1, 5));
+        assert_eq!(outcome.failed(), failed);
+        assert_eq!(outcome.status, status, "{:?}", outcome.reasons);
+        // A request that failed was not tried again: the server saw as many as were asked for.
+        assert_eq!(mock.truth().requests.len(), 200);
+    }
+}
+
+#[test]
+fn a_length_other_than_asked_is_reported() {
+    let mock = Mock::start();
+    let outcome = one(&mock, "extra=2");
+    assert_eq!(outcome.sequences.output_tokens, [7]);
+    assert_eq!(outcome.sequences.requested_tokens, [5]);
+    assert_eq!(outcome.status, StepStatus::Invalid);
+    assert_eq!(
+        outcome.reasons,
+        ["1 of 1 sequences have another length than asked for"]
+    );
+}
+
+#[test]
+fn nobody_there_is_told_before_the_clock_starts() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound").to_string();
+    drop(listener);
+    let target = Target::parse(&address, Api::Completions).expect("a URL");
+    let requests = requests(&target, 1, 1, 5).into_iter();
+    let error = rollbench::load::run(&load(target, 1), requests, &Watch::default());
+    let error = error.expect_err("nobody there");
+    assert!(matches!(error, LoadError::Connect { .. }));
+    assert!(error.to_string().contains("Connection refused"), "{error}");
+}
+
+#[test]
+fn a_run_that_cannot_be_is_refused() {
+    let mock = Mock::start();
+    let target = mock.target("", Api::Completions);
+    let refused = |change: fn(&mut rollbench::load::Load)| {
+        let mut load = load(target.clone(), 4);
+        change(&mut load);
+        let requests = requests(&target, 4, 1, 5).into_iter();
+        rollbench::load::run(&load, requests, &Watch::default())
+            .expect_err("impossible")
+            .to_string()
+    };
+    let said = [
+        refused(|l| l.limit = rollbench::load::Limit::Count(0)),
+        refused(|l| l.max_concurrency = Some(0)),
+        refused(|l| l.limit = rollbench::load::Limit::Duration(Duration::from_secs(1))),
+        refused(|l| {
+            let spread = rollbench::load::Spread::Constant;
+            l.pacing = rollbench::load::Pacing::Rate {
+                per_s: -1.0,
+                spread,
+            };
+        }),
+    ];
+    insta::assert_snapshot!(said.join("\n"), @r#"
+        nothing to send: a count of 0
+        nothing to send: a concurrency of 0
+        all at once for a duration needs a concurrency limit or a rate: it would send without end
+        a request rate has to be greater than 0 and finite, not -1; `inf` sends all at once
+        "#);
+}

@@ -1,0 +1,162 @@
+//! Every time that the client reports, against the server's truth.
+
+use rollbench::load::{Api, Outcome};
+use rollbench::record::{ChunkTokens, StepStatus};
+
+use crate::support::{Mock, assert_sound, load, requests, run};
+use crate::truth::{TrueRequest, Truth};
+
+/// How far a reported arrival may lie behind the write, where the kernel stamps arrivals: what the loopback takes,
+/// and a preemption between the server's look at the clock and its write.
+const SLACK_NS: u64 = 5_000_000;
+
+/// The true request of each row.
+fn pair<'t>(outcome: &Outcome, truth: &'t Truth) -> Vec<&'t TrueRequest> {
+    let find = |group: &u32| {
+        let mut found = truth.requests.iter().filter(|r| r.key == *group);
+        let one = found.next().expect("the server saw it");
+        assert_eq!(found.next(), None, "request {group} was sent twice");
+        one
+    };
+    outcome.sequences.group.iter().map(find).collect()
+}
+
+/// How many of `pairs` (true time, reported time since the begin) are off by more than the slack; none may be early.
+fn late(outcome: &Outcome, pairs: impl Iterator<Item = (u64, u64)>) -> (usize, usize) {
+    let (mut late, mut all) = (0, 0);
+    for (truth_ns, reported_ns) in pairs {
+        let reported_ns = reported_ns + outcome.begin_mono_ns;
+        // The two clocks of a kernel stamp are read one after the other.
+        assert!(
+            reported_ns + 1_000_000 > truth_ns,
+            "a token before it was written"
+        );
+        late += usize::from(reported_ns > truth_ns + SLACK_NS);
+        all += 1;
+    }
+    (late, all)
+}
+
+#[test]
+fn every_token_of_every_stream_arrives_when_it_was_written() {
+    let mock = Mock::start();
+    let target = mock.target("ttft=30,itl=5", Api::Completions);
+    let outcome = run(&load(target.clone(), 64), requests(&target, 64, 1, 40));
+    let truth = mock.truth();
+    assert_eq!(
+        outcome.sequences.output_tokens, [40; 64],
+        "{:?}",
+        outcome.reasons
+    );
+    assert_eq!(truth.peak, 64);
+    assert_eq!(outcome.client.peak_streams, 64);
+    let truths = pair(&outcome, &truth);
+    let tokens = truths
+        .iter()
+        .zip(&outcome.tokens.rows)
+        .flat_map(|(true_one, row)| {
+            assert_eq!(row.tokens, ChunkTokens::OneEach);
+            assert_eq!(row.chunk_ns.len(), 40);
+            true_one.write_ns[0]
+                .iter()
+                .copied()
+                .zip(row.chunk_ns.iter().copied())
+        });
+    let (late, all) = late(&outcome, tokens);
+    assert!(
+        late * 100 <= all,
+        "{late} of {all} tokens late: {:?}",
+        outcome.client
+    );
+    for (row, true_one) in truths.iter().enumerate() {
+        let online = &outcome.online;
+        let at = |ns: Option<u64>| ns.expect("it came") + outcome.begin_mono_ns;
+        assert!(online.scheduled_ns[row] == 0 && online.due_ns[row] == 0);
+        assert!(at(online.connected_ns[row]) <= at(online.sent_ns[row]));
+        assert!(at(online.sent_ns[row]) <= true_one.received_ns + SLACK_NS);
+        assert!(at(online.first_byte_ns[row]) >= true_one.head_ns - 1_000_000);
+        assert!(at(online.close_ns[row]) >= true_one.write_ns[0][39] - 1_000_000);
+        assert_eq!(online.first_choice_ns[row], outcome.sequences.first_ns[row]);
+        assert_eq!(true_one.authorization.as_deref(), Some("Bearer key"));
+    }
+    let last = outcome.online.close_ns.iter().flatten().max();
+    assert_eq!(Some(&outcome.makespan_ns), last);
+}
+
+#[test]
+fn choices_of_one_request_are_streams_of_their_own() {
+    let mock = Mock::start();
+    let target = mock.target("ttft=10,itl=4,pack=3", Api::Completions);
+    let outcome = run(&load(target.clone(), 4), requests(&target, 4, 3, 10));
+    assert_sound(&outcome);
+    assert_eq!(outcome.submitted.requests, 4);
+    assert_eq!(outcome.submitted.prompt_tokens, 16);
+    assert_eq!(outcome.sequences.sample, [0, 1, 2].repeat(4));
+    assert_eq!(outcome.sequences.output_tokens, [10; 12]);
+    assert_eq!(outcome.client.counted.token_ids, 12);
+    let truth = mock.truth();
+    for (row, true_one) in pair(&outcome, &truth).iter().enumerate() {
+        let got = &outcome.tokens.rows[row];
+        assert_eq!(got.tokens, ChunkTokens::Counted(vec![3, 3, 3, 1]));
+        assert_eq!(true_one.tokens[row % 3], [3, 3, 3, 1]);
+    }
+}
+
+#[test]
+fn chats_role_chunk_stands_apart() {
+    let mock = Mock::start();
+    let target = mock.target("ttft=40,itl=5", Api::Chat);
+    let outcome = run(&load(target.clone(), 4), requests(&target, 4, 1, 5));
+    assert_sound(&outcome);
+    assert_eq!(outcome.sequences.output_tokens, [5; 4]);
+    assert_eq!(
+        outcome.sequences.prompt_tokens, [7; 4],
+        "as usage says, not as sent"
+    );
+    for row in 0..4 {
+        let first_choice = outcome.online.first_choice_ns[row].expect("it came");
+        let first = outcome.sequences.first_ns[row].expect("it came");
+        assert_eq!(outcome.online.role_ns[row], Some(first_choice));
+        assert!(first >= first_choice + 30_000_000, "{first} {first_choice}");
+        assert_eq!(
+            outcome.tokens.rows[row].tokens,
+            ChunkTokens::OneEachAfterRole
+        );
+    }
+}
+
+#[test]
+fn without_usage_chunks_are_counted_and_that_is_said() {
+    let mock = Mock::start();
+    let target = mock.target("usage=0", Api::Completions);
+    let outcome = run(&load(target.clone(), 4), requests(&target, 4, 1, 5));
+    assert_eq!(outcome.sequences.output_tokens, [5; 4]);
+    assert_eq!(outcome.client.counted.chunks, 4);
+    assert_eq!(outcome.status, StepStatus::Invalid);
+    assert_eq!(
+        outcome.reasons,
+        ["the tokens of 4 sequences are counted from chunks: the server sends no usage"]
+    );
+    // Several tokens a chunk, with usage: the sum is known, the spread is not.
+    let target = mock.target("pack=2", Api::Completions);
+    let outcome = run(&load(target.clone(), 4), requests(&target, 4, 1, 5));
+    assert_eq!(outcome.sequences.output_tokens, [5; 4]);
+    assert_eq!(outcome.tokens.rows[0].tokens, ChunkTokens::Unknown);
+    // A last chunk without a token does not count as one.
+    let target = mock.target("end=1", Api::Completions);
+    let outcome = run(&load(target.clone(), 1), requests(&target, 1, 1, 3));
+    assert_eq!(outcome.sequences.output_tokens, [3]);
+    assert_eq!(
+        outcome.tokens.rows[0].tokens,
+        ChunkTokens::Counted(vec![1, 1, 1, 0])
+    );
+}
+
+#[test]
+fn odd_but_legal_streams_are_read() {
+    let mock = Mock::start();
+    let target = mock.target("odd=1,itl=1", Api::Completions);
+    let outcome = run(&load(target.clone(), 8), requests(&target, 8, 2, 12));
+    assert_sound(&outcome);
+    assert_eq!(outcome.sequences.output_tokens, [12; 16]);
+}
