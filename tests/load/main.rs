@@ -2,7 +2,6 @@
 
 #[path = "mock/truth.rs"]
 #[expect(
-    unreachable_pub,
     dead_code,
     reason = "shared with the mock, which is a crate of its own"
 )]

@@ -131,7 +131,7 @@ pub(crate) fn load(target: Target, count: u64) -> Load {
             connect: Duration::from_secs(5),
             first_token: Duration::from_secs(20),
             between_tokens: Duration::from_secs(20),
-            total: Duration::from_secs(60),
+            total: Duration::from_mins(1),
         },
         seed: 1,
     }

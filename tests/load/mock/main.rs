@@ -85,7 +85,7 @@ impl Server {
                     TIMER => {
                         let _ = self.timer.wait();
                     }
-                    slot => self.act(slot as usize, |c, truth| c.ready(truth))?,
+                    slot => self.act(slot as usize, Connection::ready),
                 }
             }
             while let Some(Reverse((at_ns, slot, action))) = self.due.peek().copied() {
@@ -97,7 +97,7 @@ impl Server {
                     .as_ref()
                     .is_some_and(|c| c.action == action);
                 if current {
-                    self.act(slot, |c, truth| c.due(truth))?;
+                    self.act(slot, Connection::due);
                 }
             }
             if let Some(Reverse((at_ns, ..))) = self.due.peek() {
@@ -133,9 +133,9 @@ impl Server {
         &mut self,
         slot: usize,
         action: impl FnOnce(&mut Connection, &mut Truth) -> io::Result<Next>,
-    ) -> io::Result<()> {
+    ) {
         let Some(connection) = &mut self.connections[slot] else {
-            return Ok(());
+            return;
         };
         connection.action += 1;
         match action(connection, &mut self.truth) {
@@ -151,6 +151,5 @@ impl Server {
                 self.free.push(slot);
             }
         }
-        Ok(())
     }
 }
