@@ -179,6 +179,9 @@ impl Drop for RunDir {
 /// Every folder that can hold runs of this user, whether it exists or not: `clean` may run in another environment than
 /// the run did.
 pub(super) fn roots() -> Vec<PathBuf> {
+    if let Some(root) = chosen_root() {
+        return vec![root];
+    }
     let mut roots = Vec::new();
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let usual = PathBuf::from(format!("/run/user/{}", Uid::effective()));
@@ -231,7 +234,16 @@ pub(super) fn shared_memory(id: &str) -> Vec<PathBuf> {
         .collect()
 }
 
+/// `ROLLBENCH_RUNTIME_DIR`, for machines on which neither place is right; then the only one.
+fn chosen_root() -> Option<PathBuf> {
+    std::env::var_os("ROLLBENCH_RUNTIME_DIR").map(PathBuf::from)
+}
+
 fn first_root() -> Result<PathBuf, RunDirError> {
+    if let Some(root) = chosen_root() {
+        make_private(&root)?;
+        return Ok(root);
+    }
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     if let Some(root) = runtime
         .filter(|base| is_private(base))

@@ -35,6 +35,7 @@ fn alive(pid: u32) -> bool {
 
 #[tokio::test]
 async fn an_exit_code_comes_back_and_the_log_holds_both_streams() {
+    let _alone = crate::ALONE.lock().await;
     let dir = tempfile::tempdir().expect("tempdir");
     let log = dir.path().join("log");
     let mut guard = spawn(guarded("echo out; echo err >&2; exit 7", &log));
@@ -51,6 +52,7 @@ async fn an_exit_code_comes_back_and_the_log_holds_both_streams() {
 
 #[tokio::test]
 async fn a_daemon_in_a_session_of_its_own_is_ended_and_named() {
+    let _alone = crate::ALONE.lock().await;
     let dir = tempfile::tempdir().expect("tempdir");
     let log = dir.path().join("log");
     let mut guard = spawn(guarded(
@@ -78,6 +80,7 @@ async fn a_daemon_in_a_session_of_its_own_is_ended_and_named() {
 
 #[tokio::test]
 async fn processes_that_end_by_themselves_in_time_are_no_leaks() {
+    let _alone = crate::ALONE.lock().await;
     let dir = tempfile::tempdir().expect("tempdir");
     let mut guard = spawn(guarded("sleep 0.3 & exit 0", &dir.path().join("log")));
     guard.leader_exit().await;
@@ -92,6 +95,7 @@ async fn processes_that_end_by_themselves_in_time_are_no_leaks() {
 
 #[tokio::test]
 async fn a_sweep_at_once_ends_what_nobody_asked_and_calls_it_no_leak() {
+    let _alone = crate::ALONE.lock().await;
     let dir = tempfile::tempdir().expect("tempdir");
     let mut guard = spawn(guarded("sleep 1000 & sleep 1000", &dir.path().join("log")));
     let leader = guard.leader();
@@ -104,6 +108,7 @@ async fn a_sweep_at_once_ends_what_nobody_asked_and_calls_it_no_leak() {
 
 #[tokio::test]
 async fn a_killed_guard_is_replaced() {
+    let _alone = crate::ALONE.lock().await;
     let dir = tempfile::tempdir().expect("tempdir");
     let log = dir.path().join("log");
     let mut guard = spawn(guarded("setsid sleep 1000 & echo $!; sleep 1000", &log));
@@ -125,6 +130,7 @@ async fn a_killed_guard_is_replaced() {
 
 #[tokio::test]
 async fn a_program_that_is_not_there_is_said_so() {
+    let _alone = crate::ALONE.lock().await;
     let dir = tempfile::tempdir().expect("tempdir");
     let mut command = guarded("", &dir.path().join("log"));
     command.program = "/no/such/python".into();
@@ -139,6 +145,7 @@ async fn a_program_that_is_not_there_is_said_so() {
 
 #[tokio::test]
 async fn only_the_passed_descriptors_are_open_and_their_end_is_seen() {
+    let _alone = crate::ALONE.lock().await;
     let dir = tempfile::tempdir().expect("tempdir");
     let log = dir.path().join("log");
     let (mut read, write) = std::io::pipe().expect("pipe");
@@ -163,6 +170,7 @@ async fn only_the_passed_descriptors_are_open_and_their_end_is_seen() {
 
 #[tokio::test]
 async fn a_dropped_guard_sweeps() {
+    let _alone = crate::ALONE.lock().await;
     let dir = tempfile::tempdir().expect("tempdir");
     let guard = spawn(guarded("sleep 1000", &dir.path().join("log")));
     let leader = guard.leader();

@@ -1,0 +1,230 @@
+//! Who can be hit, how, and that nothing is left each time.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::rig::{Bystander, Rig};
+
+/// Within this nothing may be left, where no polite stop is part of the scenario.
+const SOON: Duration = Duration::from_secs(5);
+
+struct Scenario {
+    name: &'static str,
+    options: &'static [&'static str],
+    /// Hits, and waits for rollbench's end if that is part of it.
+    hit: fn(&mut Rig),
+}
+
+const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "SIGKILL rollbench",
+        options: &["--daemons"],
+        hit: |rig| {
+            rig.kill();
+            rig.reap();
+        },
+    },
+    Scenario {
+        name: "SIGKILL the guard",
+        options: &["--daemons"],
+        hit: |rig| {
+            rig.signal("guard", Signal::SIGKILL);
+            let (report, status) = rig.end();
+            assert!(status.success());
+            assert_eq!(report["guard_lost"], true);
+        },
+    },
+    Scenario {
+        name: "SIGKILL rollbench and the guard",
+        options: &["--daemons"],
+        hit: both,
+    },
+    Scenario {
+        name: "SIGKILL the engine's leader",
+        options: &["--daemons"],
+        hit: |rig| {
+            rig.signal("leader", Signal::SIGKILL);
+            let (report, status) = rig.end();
+            assert!(status.success());
+            assert_eq!(report["exit"]["signal"], 9);
+            assert!(names(&report).contains(&"sleep".to_owned()), "{report}");
+        },
+    },
+    Scenario {
+        name: "SIGKILL the engine core",
+        options: &[],
+        hit: |rig| {
+            rig.signal("core", Signal::SIGKILL);
+            let (report, _) = rig.end();
+            assert_eq!(report["exit"]["code"], 3);
+        },
+    },
+    Scenario {
+        name: "SIGKILL a worker, then SIGTERM",
+        options: &[],
+        hit: |rig| {
+            rig.signal("worker", Signal::SIGKILL);
+            stop(rig, Signal::SIGTERM);
+        },
+    },
+    Scenario {
+        name: "Ctrl-C",
+        options: &[],
+        hit: |rig| {
+            stop(rig, Signal::SIGINT);
+        },
+    },
+    Scenario {
+        name: "the terminal hangs up, daemons",
+        options: &["--daemons"],
+        hit: |rig| {
+            let report = stop(rig, Signal::SIGHUP);
+            // The daemons have left the group: SIGTERM does not reach them.
+            assert_eq!(names(&report), ["py-daemon", "sleep"], "{report}");
+        },
+    },
+    Scenario {
+        name: "a worker ignores SIGTERM",
+        options: &["--stubborn"],
+        hit: |rig| {
+            let report = stop(rig, Signal::SIGTERM);
+            assert!(
+                names(&report).iter().any(|name| name == "VLLM::Worker_TP"),
+                "{report}"
+            );
+        },
+    },
+    Scenario {
+        name: "Ctrl-C twice, all stubborn",
+        options: &["--stubborn", "--daemons"],
+        hit: |rig| {
+            rig.signal("leader", Signal::SIGSTOP);
+            rig.signal("rollbench", Signal::SIGINT);
+            sleep(Duration::from_millis(50));
+            rig.signal("rollbench", Signal::SIGINT);
+            let (_, status) = rig.end();
+            assert_eq!(status.code(), Some(130));
+        },
+    },
+    Scenario {
+        name: "a burst of 200 forks, SIGKILL rollbench",
+        options: &["--burst", "200"],
+        hit: |rig| {
+            rig.kill();
+            rig.reap();
+        },
+    },
+    Scenario {
+        name: "an engine prints without end, SIGTERM",
+        options: &["--noise"],
+        hit: |rig| {
+            stop(rig, Signal::SIGTERM);
+        },
+    },
+];
+
+/// Both at once: stopped first, or one could act on the other's death.
+fn both(rig: &mut Rig) {
+    rig.signal("guard", Signal::SIGSTOP);
+    rig.signal("rollbench", Signal::SIGSTOP);
+    rig.signal("guard", Signal::SIGKILL);
+    rig.kill();
+    rig.reap();
+    // The lease ends every Python process; a daemon that is none is beyond it, and has to be listed.
+    let daemon = rig.pid("foreign-daemon");
+    rig.until("only the daemon is left", |rig| rig.survivors() == [daemon]);
+    let (code, text) = rig.clean(&[]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains(&format!("pid {daemon} ")), "{text}");
+    let (code, text) = rig.clean(&["--yes"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("ended 1 of 1 processes"), "{text}");
+}
+
+fn stop(rig: &mut Rig, signal: Signal) -> serde_json::Value {
+    rig.signal("rollbench", signal);
+    let (report, status) = rig.end();
+    assert_eq!(status.code(), Some(128 + signal as i32));
+    report
+}
+
+fn names(report: &serde_json::Value) -> Vec<String> {
+    let leaks = report["leaks"].as_array().expect("a list");
+    let mut names: Vec<String> = leaks
+        .iter()
+        .map(|leak| leak["name"].as_str().expect("a name").to_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+fn soak() -> bool {
+    std::env::var_os("ROLLBENCH_SOAK").is_some()
+}
+
+#[test]
+fn nothing_survives_and_no_stranger_is_harmed() {
+    let _alone = crate::ALONE.blocking_lock();
+    let runs = if soak() { 50 } else { 1 };
+    let bystander = Bystander::start();
+    println!(
+        "{:<40} {:>5} {:>9} {:>9} {:>6} {:>10}",
+        "scenario", "runs", "survivors", "strangers", "files", "median ms"
+    );
+    let mut bad = 0;
+    for scenario in SCENARIOS {
+        let (mut survivors, mut files, mut times) = (0, 0, Vec::new());
+        for _ in 0..runs {
+            let mut rig = Rig::start(scenario.options);
+            (scenario.hit)(&mut rig);
+            match rig.until_gone(SOON) {
+                Ok(took) => times.push(took),
+                Err(alive) => survivors += alive.len(),
+            }
+            let left = rig.files();
+            if !left.is_empty() {
+                println!("{}: left {left:?}", scenario.name);
+            }
+            files += left.len();
+        }
+        times.sort();
+        let median = times.get(times.len() / 2).copied().unwrap_or_default();
+        let strangers = bystander.harmed();
+        println!(
+            "{:<40} {runs:>5} {survivors:>9} {strangers:>9} {files:>6} {:>10.1}",
+            scenario.name,
+            median.as_secs_f64() * 1e3
+        );
+        bad += survivors + strangers + files;
+    }
+    assert_eq!(bad, 0, "survivors, strangers and files, see the table");
+}
+
+#[test]
+fn sigkill_at_any_instant_of_the_start_leaves_nothing() {
+    let _alone = crate::ALONE.blocking_lock();
+    let runs: u64 = if soak() { 200 } else { 8 };
+    let mut survivors = 0;
+    let mut files = 0;
+    for run in 0..runs {
+        let mut rig = Rig::launch(&["--daemons"]);
+        // Over the whole start, from exec to the last worker.
+        sleep(Duration::from_micros(run * 1_000_000 / runs));
+        rig.kill();
+        rig.reap();
+        survivors += rig.until_gone(SOON).map_or_else(|alive| alive.len(), |_| 0);
+        rig.until("the run's files can be cleaned", |rig| {
+            rig.files().is_empty() || {
+                rig.clean(&["--yes"]);
+                rig.files().is_empty()
+            }
+        });
+        files += rig.files().len();
+    }
+    println!(
+        "SIGKILL of rollbench while it starts: {runs} runs, {survivors} survivors, {files} files"
+    );
+    assert_eq!((survivors, files), (0, 0));
+}
