@@ -34,18 +34,54 @@ pub(super) fn merge(
 ) -> Vec<CellSettings> {
     let mut cells = Vec::new();
     let mut unset = Unset::default();
+    let mut short = Vec::new();
     for model in &loader.raw.models {
         if !selection.models.contains(&model.id) {
             continue;
         }
         for precision in &loader.raw.precisions {
             if selection.precisions.contains(&precision.id) {
-                cells.push(cell(loader, selection, model, precision, &mut unset));
+                let cell = cell(loader, selection, model, precision, &mut unset);
+                short.extend(too_short(loader, selection, &cell));
+                cells.push(cell);
             }
         }
     }
     unset.report(found);
+    short.dedup();
+    for (span, origin) in short {
+        let message = format!(
+            "max_model_len is shorter than the longest prompt + response, {} tokens",
+            selection.longest
+        );
+        match span {
+            Some(span) => found.at(&span, message),
+            None => found.plain(format!("{message} ({origin})")),
+        };
+    }
     cells
+}
+
+/// Where a `max_model_len` stands that the workload does not fit into. (-1, `"auto"` and `"8k"` are vLLM's to judge.)
+fn too_short(
+    loader: &Loader<'_>,
+    selection: &Selection<'_>,
+    cell: &CellSettings,
+) -> Option<(Option<Range<usize>>, Origin)> {
+    let said = cell.args.get("max_model_len")?;
+    let fits = said
+        .value
+        .as_u64()
+        .is_none_or(|len| len >= u64::from(selection.longest));
+    (!fits).then(|| {
+        let layers = loader.raw.layers();
+        let span = layers
+            .flat_map(|layer| &layer.args)
+            .filter(|(name, _)| name == "max_model_len")
+            .map(|(_, at)| at.span.clone())
+            .find(|span| loader.document.origin(span) == said.origin);
+        (span, said.origin.clone())
+    })
 }
 
 fn cell(

@@ -220,14 +220,18 @@ impl Raw {
         self.check_unset(found);
     }
 
-    /// An `unset` of a name that nothing sets is a typo.
-    fn check_unset(&self, found: &mut Diagnostics) {
+    /// All layers of all cells.
+    pub(crate) fn layers(&self) -> impl Iterator<Item = &Layer> {
         let cells = self.models.iter().flat_map(|m| m.cells.iter());
-        let layers: Vec<&Layer> = std::iter::once(&self.engine)
+        std::iter::once(&self.engine)
             .chain(self.models.iter().map(|m| &m.layer))
             .chain(self.precisions.iter().map(|p| &p.layer))
             .chain(cells.map(|(_, layer)| layer))
-            .collect();
+    }
+
+    /// An `unset` of a name that nothing sets is a typo.
+    fn check_unset(&self, found: &mut Diagnostics) {
+        let layers: Vec<&Layer> = self.layers().collect();
         let set: Vec<&str> = layers
             .iter()
             .flat_map(|l| l.args.iter().map(|(name, _)| name.as_str()))

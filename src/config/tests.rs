@@ -547,6 +547,24 @@ fn two_baselines_and_text_that_is_not_toml_are_mistakes() {
 }
 
 #[test]
+fn a_max_model_len_that_the_workload_does_not_fit_into_is_a_mistake() {
+    let text = small("args = { max_model_len = 100 }");
+    let with_base = |r: &mut LoadRequest| {
+        r.env.insert("BASE".into(), "/b".into());
+    };
+    insta::assert_snapshot!(mistakes(&text, with_base), @"
+    error: max_model_len is shorter than the longest prompt + response, 768 tokens
+      --> rollbench.toml:14:26
+       |
+    14 | args = { max_model_len = 100 }
+       |                          ^^^
+    ");
+    let fits = load_text(&small("args = { max_model_len = 768 }"), with_base).expect("loads");
+    assert_eq!(fits.cells[0].args["max_model_len"].value, 768);
+    assert!(load_text(&small("args = { max_model_len = -1 }"), with_base).is_ok());
+}
+
+#[test]
 fn a_configuration_that_cannot_be_read_says_so() {
     let dir = tempfile::tempdir().expect("temporary folder");
     std::fs::write(dir.path().join("latin1.toml"), b"schema = 1 # \xe9").expect("written");

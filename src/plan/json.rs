@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Plan, PlannedCell};
 use crate::config::{Limits, Sourced};
-use crate::record::Setting;
+use crate::record::{Setting, Skip};
 use crate::workload::describe;
 
 /// The version of the format.
@@ -69,10 +69,7 @@ fn cell(cell: &PlannedCell) -> Value {
             "model": cell.settings.model_label,
             "precision": cell.settings.precision_label,
         },
-        "skip": cell.skip.as_ref().map(|skip| json!({
-            "kind": skip,
-            "reason": skip.to_string(),
-        })),
+        "skip": cell.skip.as_ref().map(skip),
         "checkpoint": cell.checkpoint,
         "args": sourced(&cell.args),
         "env": sourced(&cell.settings.env),
@@ -82,6 +79,13 @@ fn cell(cell: &PlannedCell) -> Value {
             "checkpoint": cell.checkpoint_fingerprint,
         },
     })
+}
+
+/// The reason, and the same in words.
+fn skip(skip: &Skip) -> Value {
+    let mut value = json!(skip);
+    value["text"] = skip.to_string().into();
+    value
 }
 
 /// Values with their origins, in order.
