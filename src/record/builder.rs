@@ -52,6 +52,7 @@ pub(crate) fn session(id: &str) -> Session {
             baseline: "bf16".parse().unwrap(),
         },
         order: Vec::new(),
+        inference: crate::record::Inference::default(),
         plan: PlanInfo {
             blocks: 1,
             warmup: 1,

@@ -58,6 +58,37 @@ pub struct Session {
     pub plan: PlanInfo,
     /// The seed of prompts and orders.
     pub seed: u64,
+    /// How differences are judged, decided before measuring.
+    #[serde(default)]
+    pub inference: Inference,
+}
+
+/// What was decided before measuring about how differences are judged.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Inference {
+    /// The smallest effect of interest: 0.02 for 2 %.
+    pub smallest_effect: f64,
+    /// The half-width that a two-stage session aims at, 0.02 for 2 %; absent where the number of blocks was fixed.
+    pub until: Option<f64>,
+    /// Blocks of its first stage; absent likewise.
+    pub first_stage: Option<u32>,
+    /// Most blocks that it may run; absent likewise.
+    pub max_blocks: Option<u32>,
+    /// Whether the baseline was measured a second time.
+    pub calibrate: bool,
+}
+
+impl Default for Inference {
+    fn default() -> Self {
+        Self {
+            smallest_effect: 0.02,
+            until: None,
+            first_stage: None,
+            max_blocks: None,
+            calibrate: false,
+        }
+    }
 }
 
 /// The axes of the matrix as selected, in declaration order: the order of every table.

@@ -27,8 +27,8 @@ pub use resume::{Change, ResumeState, engine_fingerprint, hex};
 pub use store::{Fault, Recovered, Saved, Store, StoreError};
 
 pub use cell::{
-    CellInfo, CellRecord, CellStatus, CheckpointInfo, Fingerprint, Labels, MatrixInfo, PlanInfo,
-    SCHEMA, Session, Setting, Skip, WorkloadInfo,
+    CellInfo, CellRecord, CellStatus, CheckpointInfo, Fingerprint, Inference, Labels, MatrixInfo,
+    PlanInfo, SCHEMA, Session, Setting, Skip, WorkloadInfo,
 };
 pub use start::{
     Arm, ClockStamp, DeviceInfo, Difference, EngineFacts, EngineStart, ExitStatus, Failure,
