@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::draw::slots;
 use super::spec::WorkloadSpec;
+use crate::stats::quantile;
 
 /// What one engine is asked to do in one step.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -58,29 +59,17 @@ pub fn describe(spec: &WorkloadSpec, seed: u64) -> Description {
 fn summary(mut lengths: Vec<u32>, cap: u32) -> LengthSummary {
     lengths.sort_unstable();
     let count = lengths.len() as f64;
+    let sorted: Vec<f64> = lengths.iter().copied().map(f64::from).collect();
+    let share = |q| quantile(&sorted, q).unwrap_or(0.0);
     let at_cap = lengths.len() - lengths.partition_point(|l| *l < cap);
     LengthSummary {
         mean: lengths.iter().copied().map(f64::from).sum::<f64>() / count,
-        p50: quantile(&lengths, 0.5),
-        p90: quantile(&lengths, 0.9),
-        p99: quantile(&lengths, 0.99),
+        p50: share(0.5),
+        p90: share(0.9),
+        p99: share(0.99),
         max: lengths.last().copied().unwrap_or(0),
         at_cap: at_cap as f64 / count,
     }
-}
-
-/// Linear interpolation, type 7, of sorted values.
-fn quantile(sorted: &[u32], share: f64) -> f64 {
-    let place = share * (sorted.len() - 1) as f64;
-    let (below, part) = (place.floor(), place.fract());
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "0 <= place < len"
-    )]
-    let index = below as usize;
-    let next = (index + 1).min(sorted.len() - 1);
-    f64::from(sorted[index]) * (1.0 - part) + f64::from(sorted[next]) * part
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 mod batch;
 mod describe;
 mod draw;
+mod dump;
 mod generate;
 mod lengths;
 mod preset;
@@ -12,6 +13,7 @@ mod spec;
 pub use batch::{Batch, Sample, Vocabulary};
 pub use describe::{Description, LengthSummary, describe};
 pub use draw::{Slot, prompt_lengths, response_lengths, slots};
+pub use dump::{DumpError, Extent, Observation, Observed, observed, parse as parse_dump};
 pub use generate::{Requests, RequestsError, requests};
 pub use lengths::{Lengths, LengthsError, Quantiles};
 pub use preset::{PRESETS, Preset, UnknownPreset};
