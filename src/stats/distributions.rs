@@ -1,6 +1,6 @@
 //! Normal and Student's t distribution, over `statrs`' incomplete beta function and error function.
 
-use statrs::distribution::{ContinuousCDF, StudentsT};
+use statrs::distribution::{Continuous, ContinuousCDF, StudentsT};
 use statrs::function::erf::{erfc, erfc_inv};
 
 /// P(Z <= z) for a standard normal Z.
@@ -20,7 +20,7 @@ pub fn t_cdf(t: f64, df: f64) -> f64 {
 
 /// The t with P(T <= t) = `p`, for `p` in (0, 1) and `df` > 0.
 ///
-/// Found by bisection on [`t_cdf`], down to neighbouring floats.
+/// Newton's steps on the upper tail, which is convex there; a step that leaves the bracket is replaced by bisection.
 pub fn t_quantile(p: f64, df: f64) -> f64 {
     if p < 0.5 {
         return -t_quantile(1.0 - p, df);
@@ -28,25 +28,36 @@ pub fn t_quantile(p: f64, df: f64) -> f64 {
     if p == 0.5 {
         return 0.0;
     }
-    // P(T > t) is what is small and precise.
-    let tail = 1.0 - p;
+    let Ok(distribution) = StudentsT::new(0.0, 1.0, df) else {
+        return f64::NAN;
+    };
+    // The tail is what is small and precise.
+    let excess = |t: f64| distribution.cdf(-t) - (1.0 - p);
     let (mut low, mut high) = (0.0, 1.0);
-    while t_cdf(-high, df) > tail {
+    while excess(high) > 0.0 {
         low = high;
         high *= 2.0;
     }
+    let mut t = low;
     for _ in 0..200 {
-        let middle = f64::midpoint(low, high);
-        if middle <= low || middle >= high {
-            break;
-        }
-        if t_cdf(-middle, df) > tail {
-            low = middle;
+        let over = excess(t);
+        if over > 0.0 {
+            low = t;
         } else {
-            high = middle;
+            high = t;
         }
+        let newton = t + over / distribution.pdf(t);
+        let next = if newton > low && newton < high {
+            newton
+        } else {
+            f64::midpoint(low, high)
+        };
+        if (next - t).abs() <= 1e-14 * next {
+            return next;
+        }
+        t = next;
     }
-    f64::midpoint(low, high)
+    t
 }
 
 /// The half-width of a two-sided t interval in units of the standard error: `level` is the confidence, 0.95 say.
@@ -55,6 +66,7 @@ pub fn t_critical(level: f64, df: f64) -> f64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::unreadable_literal, reason = "values as scipy prints them")]
 mod tests {
     use super::*;
 

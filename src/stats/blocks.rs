@@ -1,0 +1,130 @@
+//! From records to the numbers that intervals are made of: which engine starts are compared with which.
+
+use std::collections::BTreeMap;
+
+use super::cell_metrics::{BlockLog, block_logs};
+use super::interval::{Estimate, paired, two_stage, unpaired};
+use crate::record::{Arm, CellRecord};
+
+/// y(baseline) - y(cell) in the blocks that one session ran of both, in the order of sessions and blocks. Where a
+/// block was repeated, its last start counts.
+pub fn differences(baseline: &[BlockLog], cell: &[BlockLog]) -> Vec<f64> {
+    let by_block = |logs: &[BlockLog]| -> BTreeMap<(String, u32), f64> {
+        logs.iter()
+            .map(|log| ((log.session.clone(), log.block), log.mean_ln_makespan))
+            .collect()
+    };
+    let here = by_block(cell);
+    by_block(baseline)
+        .into_iter()
+        .filter_map(|(block, there)| Some(there - here.get(&block)?))
+        .collect()
+}
+
+/// A speed-up and what it was made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpeedUp {
+    /// The ratio with its interval.
+    pub estimate: Estimate,
+    /// The differences of logarithms, a block each; empty where the arms are not paired.
+    pub differences: Vec<f64>,
+}
+
+/// The speed-up of `cell` over `baseline`, with `comparisons` cells compared with this baseline: paired by block
+/// where one session ran both, else as two independent arms. Absent without a block.
+pub fn speed_up(baseline: &CellRecord, cell: &CellRecord, comparisons: usize) -> Option<SpeedUp> {
+    let there = block_logs(baseline, Arm::Main);
+    let here = block_logs(cell, Arm::Main);
+    let differences = differences(&there, &here);
+    let inference = cell.session.inference;
+    let estimate = if differences.is_empty() {
+        between_sessions(&there, &here, comparisons)
+    } else if let (Some(first), Some(_)) = (inference.first_stage, inference.until) {
+        two_stage(&differences, first as usize, comparisons)
+    } else {
+        paired(&differences, comparisons)
+    };
+    estimate.map(|estimate| SpeedUp {
+        estimate,
+        differences,
+    })
+}
+
+/// The baseline over itself, from the calibration arm. Absent without one.
+pub fn calibration(baseline: &CellRecord) -> Option<Estimate> {
+    let main = block_logs(baseline, Arm::Main);
+    let again = block_logs(baseline, Arm::Calibration);
+    paired(&differences(&main, &again), 1)
+}
+
+/// The speed-up of `new` over `base`, which share no blocks.
+pub fn between_sessions(
+    base: &[BlockLog],
+    new: &[BlockLog],
+    comparisons: usize,
+) -> Option<Estimate> {
+    let values = |logs: &[BlockLog]| logs.iter().map(|l| l.mean_ln_makespan).collect::<Vec<_>>();
+    unpaired(&values(base), &values(new), comparisons)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::builder::done;
+    use crate::record::{Inference, StartStatus};
+
+    #[test]
+    fn cells_of_a_session_are_paired_by_block() {
+        // The second block is twice as slow for both: it cancels.
+        let base = done("demo", "bf16", &[&[2.0, 2.0], &[4.0, 4.0]]);
+        let cell = done("demo", "w8a8", &[&[1.0, 1.0], &[2.0, 2.0]]);
+        let found = speed_up(&base, &cell, 1).expect("blocks").estimate;
+        assert!((found.ratio - 2.0).abs() < 1e-9);
+        assert!(found.interval.expect("two blocks").half_width_log() < 1e-9);
+    }
+
+    #[test]
+    fn other_sessions_are_not_paired() {
+        let base = done("demo", "bf16", &[&[2.0], &[4.0]]);
+        let mut cell = done("demo", "w8a8", &[&[1.0], &[2.0]]);
+        cell.starts
+            .iter_mut()
+            .for_each(|s| s.session = "another".to_owned());
+        let found = speed_up(&base, &cell, 1).expect("blocks").estimate;
+        assert!(found.interval.expect("two blocks").half_width_log() > 1.0);
+    }
+
+    #[test]
+    fn only_complete_main_starts_and_the_last_attempt_count() {
+        let mut cell = done("demo", "bf16", &[&[2.0], &[4.0]]);
+        let mut again = cell.starts[1].clone();
+        again.attempt = 1;
+        again.steps.iter_mut().for_each(|s| s.makespan_ns /= 2);
+        cell.starts[0].status = StartStatus::Interrupted;
+        cell.starts.push(again);
+        let mut aa = cell.starts[1].clone();
+        aa.arm = Arm::Calibration;
+        cell.starts.push(aa);
+        let logs = block_logs(&cell, Arm::Main);
+        assert_eq!(logs.iter().map(|l| l.block).collect::<Vec<_>>(), [1, 1]);
+        let calibrated = calibration(&cell).expect("a block");
+        assert!((calibrated.ratio - 0.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_two_stage_session_uses_the_spread_of_its_first_stage() {
+        let rows: Vec<Vec<f64>> = [1.0, 1.1, 1.0, 3.0, 0.3].map(|x| vec![x]).to_vec();
+        let rows: Vec<&[f64]> = rows.iter().map(Vec::as_slice).collect();
+        let base = done("demo", "bf16", &[&[2.0][..]; 5]);
+        let mut cell = done("demo", "w8a8", &rows);
+        let fixed = speed_up(&base, &cell, 1).expect("blocks").estimate;
+        cell.session.inference = Inference {
+            until: Some(0.02),
+            first_stage: Some(3),
+            ..Inference::default()
+        };
+        let staged = speed_up(&base, &cell, 1).expect("blocks").estimate;
+        assert!((fixed.ratio - staged.ratio).abs() < 1e-12);
+        assert!((staged.interval.expect("has").df - 2.0).abs() < f64::EPSILON);
+    }
+}

@@ -1,0 +1,506 @@
+//! Two result sets, cell by cell: another day, another vLLM, another machine.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::blocks::between_sessions;
+use super::cell_metrics::{CellMetrics, block_logs, counted_starts, step_rows};
+use super::interval::Estimate;
+use super::validity::{reasons, token_reasons, workload_reasons};
+use super::verdict::{Judgement, judge};
+use crate::record::{Arm, CellRecord, CellStatus};
+use crate::units::{CellId, Mode};
+
+/// A cell in one of its two modes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Key {
+    /// Model and precision.
+    #[serde(flatten)]
+    pub cell: CellId,
+    /// Offline or online.
+    pub mode: Mode,
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.cell.model, self.cell.precision)?;
+        match self.mode {
+            Mode::Offline => Ok(()),
+            Mode::Online => f.write_str(" (online)"),
+        }
+    }
+}
+
+/// Two result sets compared.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SetComparison {
+    /// Cells that both sets have, in the order of the base set's matrix.
+    pub rows: Vec<Row>,
+    /// Cells that only the base set has.
+    pub only_base: Vec<Key>,
+    /// Cells that only the new set has.
+    pub only_new: Vec<Key>,
+    /// What differs in how they were measured.
+    pub differences: Vec<ManifestDifference>,
+    /// The slowdown that is one too much, 0.05 for 5 %; absent if none was given.
+    pub fail_above: Option<f64>,
+}
+
+/// One cell in both sets.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Row {
+    /// Which.
+    #[serde(flatten)]
+    pub key: Key,
+    /// Output throughput in the base set, tok/s; absent if not measured.
+    pub base_tok_s: Option<f64>,
+    /// Output throughput in the new set, tok/s; absent if not measured.
+    pub new_tok_s: Option<f64>,
+    /// New over base: above 1 means that the new set is faster. Absent if one of the two was not measured.
+    pub speed_up: Option<Estimate>,
+    /// What may be said; absent without a ratio and where `reasons` are.
+    pub judgement: Option<Judgement>,
+    /// Why the ratio does not hold, or why there is none.
+    pub reasons: Vec<String>,
+    /// Whether it is slower by more than the threshold.
+    pub exceeds: bool,
+}
+
+/// Something that is not the same in the two sets' manifests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ManifestDifference {
+    /// What, such as `vllm` or `engine.args.max_num_seqs`.
+    pub what: String,
+    /// In the base set; `-` if it is not there.
+    pub base: String,
+    /// In the new set; `-` if it is not there.
+    pub new: String,
+    /// The cells that it concerns; empty if all that are compared.
+    pub cells: Vec<Key>,
+}
+
+/// The sets have no cell in common.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the two sets have no cell in common: {base} has {}; {new} has {}", list(.base_cells), list(.new_cells))]
+pub struct NothingInCommon {
+    /// How the base set is called.
+    pub base: String,
+    /// How the new set is called.
+    pub new: String,
+    /// The base set's cells.
+    pub base_cells: Vec<Key>,
+    /// The new set's cells.
+    pub new_cells: Vec<Key>,
+}
+
+fn list(keys: &[Key]) -> String {
+    if keys.is_empty() {
+        return "none".to_owned();
+    }
+    keys.iter()
+        .map(Key::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// How sets are compared.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rules {
+    /// The smallest effect of interest, 0.02 for 2 %.
+    pub smallest_effect: f64,
+    /// The slowdown that is one too much, 0.05 for 5 %; absent if none.
+    pub fail_above: Option<f64>,
+}
+
+/// Compares two sets of records.
+///
+/// The engine starts of the two sets are independent of each other, so intervals are Welch's; they hold together at
+/// 95 % over all cells that are compared. A cell exceeds the threshold if its measured slowdown does and, where there
+/// is an interval, that interval excludes 1: noise alone fails no build.
+pub fn compare(
+    base: &[CellRecord],
+    new: &[CellRecord],
+    rules: Rules,
+) -> Result<SetComparison, NothingInCommon> {
+    let (there, here) = (by_key(base), by_key(new));
+    let common: Vec<Key> = base
+        .iter()
+        .map(key)
+        .filter(|k| here.contains_key(k))
+        .collect();
+    if common.is_empty() {
+        return Err(NothingInCommon {
+            base: "BASE".to_owned(),
+            new: "NEW".to_owned(),
+            base_cells: there.into_keys().collect(),
+            new_cells: here.into_keys().collect(),
+        });
+    }
+    let measured = |record: &CellRecord| !counted_starts(record, Arm::Main).is_empty();
+    let comparisons = common
+        .iter()
+        .filter(|k| measured(there[k]) && measured(here[k]))
+        .count();
+    let rows = common
+        .iter()
+        .map(|k| row(k, there[k], here[k], comparisons, rules))
+        .collect();
+    Ok(SetComparison {
+        rows,
+        only_base: there
+            .keys()
+            .filter(|k| !here.contains_key(k))
+            .cloned()
+            .collect(),
+        only_new: here
+            .keys()
+            .filter(|k| !there.contains_key(k))
+            .cloned()
+            .collect(),
+        differences: differences(&common, &there, &here),
+        fail_above: rules.fail_above,
+    })
+}
+
+impl SetComparison {
+    /// Whether a cell is slower by more than the threshold.
+    pub fn exceeded(&self) -> bool {
+        self.rows.iter().any(|row| row.exceeds)
+    }
+
+    /// Whether a cell that the base set measured is not measured in the new one.
+    pub fn lost(&self) -> bool {
+        self.rows
+            .iter()
+            .any(|row| row.base_tok_s.is_some() && row.new_tok_s.is_none())
+    }
+}
+
+fn key(record: &CellRecord) -> Key {
+    Key {
+        cell: record.cell.id.clone(),
+        mode: record.cell.mode,
+    }
+}
+
+fn by_key(records: &[CellRecord]) -> BTreeMap<Key, &CellRecord> {
+    records.iter().map(|r| (key(r), r)).collect()
+}
+
+fn row(key: &Key, base: &CellRecord, new: &CellRecord, comparisons: usize, rules: Rules) -> Row {
+    let speed_up = between_sessions(
+        &block_logs(base, Arm::Main),
+        &block_logs(new, Arm::Main),
+        comparisons,
+    );
+    let mut why = Vec::new();
+    for (side, record) in [("the base set", base), ("the new set", new)] {
+        let starts = counted_starts(record, Arm::Main);
+        if starts.is_empty() {
+            why.push(format!("{} in {side}", not_measured(record)));
+        }
+        why.extend(reasons(&starts).into_iter().map(|r| format!("{side}: {r}")));
+    }
+    if speed_up.is_some() {
+        let starts = |r| counted_starts(r, Arm::Main);
+        why.extend(workload_reasons(base, new));
+        why.extend(token_reasons(&starts(base), &starts(new)));
+    }
+    let judgement = speed_up
+        .filter(|_| why.is_empty())
+        .map(|e| judge(&e, rules.smallest_effect, None, comparisons));
+    let exceeds = rules.fail_above.zip(speed_up).is_some_and(|(limit, e)| {
+        e.ratio < 1.0 / (1.0 + limit) && e.interval.is_none_or(|i| i.high < 1.0)
+    });
+    Row {
+        key: key.clone(),
+        base_tok_s: output_throughput(base),
+        new_tok_s: output_throughput(new),
+        speed_up,
+        judgement,
+        reasons: why,
+        exceeds,
+    }
+}
+
+fn output_throughput(record: &CellRecord) -> Option<f64> {
+    CellMetrics::of(record, &step_rows(record)).map(|m| m.output_throughput)
+}
+
+fn not_measured(record: &CellRecord) -> String {
+    match record.status {
+        CellStatus::Skipped => match &record.skip {
+            Some(skip) => format!("skipped ({skip})"),
+            None => "skipped".to_owned(),
+        },
+        _ => match record.starts.iter().rev().find_map(|s| s.failure.as_ref()) {
+            Some(failure) => format!("failed while {}: {}", failure.phase, failure.message),
+            None => "not measured".to_owned(),
+        },
+    }
+}
+
+fn differences(
+    common: &[Key],
+    base: &BTreeMap<Key, &CellRecord>,
+    new: &BTreeMap<Key, &CellRecord>,
+) -> Vec<ManifestDifference> {
+    let mut found: Vec<ManifestDifference> = Vec::new();
+    for key in common {
+        let (there, here) = (manifest(base[key]), manifest(new[key]));
+        let names: BTreeSet<&String> = there.keys().chain(here.keys()).collect();
+        for what in names {
+            let shown = |side: &BTreeMap<String, String>| {
+                side.get(what).cloned().unwrap_or_else(|| "-".to_owned())
+            };
+            let (base, new) = (shown(&there), shown(&here));
+            if base == new {
+                continue;
+            }
+            match found
+                .iter_mut()
+                .find(|d| d.what == *what && d.base == base && d.new == new)
+            {
+                Some(known) => known.cells.push(key.clone()),
+                None => found.push(ManifestDifference {
+                    what: what.clone(),
+                    base,
+                    new,
+                    cells: vec![key.clone()],
+                }),
+            }
+        }
+    }
+    for difference in &mut found {
+        if difference.cells.len() == common.len() {
+            difference.cells.clear();
+        }
+    }
+    found.sort_by(|a, b| {
+        rank(&a.what)
+            .cmp(&rank(&b.what))
+            .then_with(|| a.what.cmp(&b.what))
+    });
+    found
+}
+
+/// What matters most comes first: versions, machine, checkpoint, workload, settings, environment.
+fn rank(what: &str) -> usize {
+    [
+        "version ",
+        "host ",
+        "device ",
+        "checkpoint ",
+        "workload ",
+        "engine ",
+        "setting ",
+        "env ",
+    ]
+    .iter()
+    .position(|prefix| what.starts_with(prefix))
+    .unwrap_or(usize::MAX)
+}
+
+/// Everything in a record that says how it was measured, by name.
+fn manifest(record: &CellRecord) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let mut put = |what: String, value: String| {
+        found.insert(what, value);
+    };
+    put(
+        "version rollbench".to_owned(),
+        record.session.rollbench.clone(),
+    );
+    if let Some(checkpoint) = &record.cell.checkpoint {
+        put("checkpoint path".to_owned(), checkpoint.path.clone());
+        put(
+            "checkpoint format".to_owned(),
+            checkpoint.format.clone().unwrap_or_default(),
+        );
+        put(
+            "checkpoint config".to_owned(),
+            checkpoint.sha256_config.clone().unwrap_or_default(),
+        );
+    }
+    for (name, setting) in &record.settings {
+        put(format!("setting {name}"), shown(&setting.value));
+    }
+    for (name, workload) in &record.workloads {
+        put(format!("workload {name} seed"), workload.seed.to_string());
+        if let Value::Object(fields) = &workload.spec {
+            for (field, value) in fields {
+                put(format!("workload {name} {field}"), shown(value));
+            }
+        }
+    }
+    // One start stands for all of a set: starts of one session share machine and engine.
+    let starts = counted_starts(record, Arm::Main);
+    let Some(start) = starts.last() else {
+        return found;
+    };
+    put("host name".to_owned(), start.host.name.clone());
+    put("host kernel".to_owned(), start.host.kernel.clone());
+    put(
+        "host cpu".to_owned(),
+        format!("{} x {}", start.host.cpus, start.host.cpu),
+    );
+    for device in &start.devices {
+        let i = device.index;
+        put(format!("device {i}"), device.name.clone());
+        put(
+            format!("device {i} driver"),
+            device.driver.clone().unwrap_or_default(),
+        );
+        if let Some(watts) = device.power_limit_w {
+            put(format!("device {i} power limit"), format!("{watts:.0} W"));
+        }
+    }
+    for (name, value) in &start.env {
+        put(format!("env {name}"), value.clone());
+    }
+    if let Some(engine) = &start.engine {
+        put("engine platform".to_owned(), engine.platform.clone());
+        put("engine kernels".to_owned(), engine.kernels.join(", "));
+        for (name, version) in &engine.versions {
+            put(format!("version {name}"), version.clone());
+        }
+        for (name, value) in &engine.effective {
+            put(format!("engine {name}"), shown(value));
+        }
+    }
+    found
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::builder::{done, failed, skipped};
+
+    const RULES: Rules = Rules {
+        smallest_effect: 0.02,
+        fail_above: Some(0.05),
+    };
+
+    fn set(scale: f64) -> Vec<CellRecord> {
+        let mut records = vec![
+            done(
+                "demo",
+                "bf16",
+                &[&[2.0 * scale], &[2.02 * scale], &[1.99 * scale]],
+            ),
+            done("demo", "w8a8", &[&[1.5], &[1.52], &[1.49]]),
+        ];
+        for record in &mut records {
+            record.session.id = format!("s{scale}");
+        }
+        records
+    }
+
+    #[test]
+    fn a_slower_cell_exceeds_the_threshold_and_the_other_does_not() {
+        let found = compare(&set(1.0), &set(1.1), RULES).expect("common cells");
+        let shown: Vec<_> = found
+            .rows
+            .iter()
+            .map(|r| (r.exceeds, r.judgement))
+            .collect();
+        assert_eq!(shown[0], (true, Some(Judgement::Slower)));
+        assert!(!shown[1].0);
+        assert!(found.exceeded() && !found.lost());
+        let other = compare(&set(1.1), &set(1.0), RULES).expect("common cells");
+        assert_eq!(other.rows[0].judgement, Some(Judgement::Faster));
+        assert!(!other.exceeded());
+    }
+
+    #[test]
+    fn noise_alone_fails_no_build() {
+        let base = vec![done("demo", "bf16", &[&[1.0], &[1.2]])];
+        let new = vec![done("demo", "bf16", &[&[1.3], &[1.1]])];
+        let found = compare(&base, &new, RULES).expect("common cells");
+        assert!(found.rows[0].speed_up.expect("measured").ratio < 1.0 / 1.05);
+        assert!(!found.exceeded());
+    }
+
+    #[test]
+    fn one_start_a_side_is_judged_by_its_ratio() {
+        let found = compare(
+            &[done("demo", "bf16", &[&[1.0]])],
+            &[done("demo", "bf16", &[&[1.2]])],
+            RULES,
+        )
+        .expect("common cells");
+        assert!(found.exceeded());
+        assert_eq!(found.rows[0].judgement, Some(Judgement::NoInterval));
+    }
+
+    #[test]
+    fn failed_cells_and_strangers_are_told() {
+        let base = vec![
+            done("demo", "bf16", &[&[1.0]]),
+            done("demo", "w8a16", &[&[1.0]]),
+        ];
+        let new = vec![failed("demo", "bf16"), skipped("other", "w8a8")];
+        let found = compare(&base, &new, RULES).expect("common cells");
+        assert!(found.lost());
+        assert!(
+            found.rows[0].reasons[0].starts_with("failed while loading"),
+            "{:?}",
+            found.rows[0].reasons
+        );
+        assert_eq!(found.only_base[0].to_string(), "demo w8a16");
+        assert_eq!(found.only_new[0].to_string(), "other w8a8");
+    }
+
+    #[test]
+    fn sets_without_a_common_cell_are_an_error_that_lists_both() {
+        let error = compare(
+            &[done("demo", "bf16", &[&[1.0]])],
+            &[done("other", "bf16", &[&[1.0]])],
+            RULES,
+        )
+        .expect_err("nothing in common");
+        assert_eq!(
+            error.to_string(),
+            "the two sets have no cell in common: BASE has demo bf16; NEW has other bf16"
+        );
+    }
+
+    #[test]
+    fn manifests_are_compared_and_equal_differences_told_once() {
+        let mut new = set(1.0);
+        for record in &mut new {
+            for start in &mut record.starts {
+                if let Some(engine) = &mut start.engine {
+                    engine
+                        .versions
+                        .insert("vllm".to_owned(), "0.33.0".to_owned());
+                }
+            }
+        }
+        new[1].starts.iter_mut().for_each(|s| {
+            s.env
+                .insert("VLLM_USE_DEEP_GEMM".to_owned(), "1".to_owned());
+        });
+        let found = compare(&set(1.0), &new, RULES)
+            .expect("common cells")
+            .differences;
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert_eq!(
+            (found[0].what.as_str(), found[0].cells.len()),
+            ("version vllm", 0)
+        );
+        assert_eq!(
+            (found[1].what.as_str(), found[1].cells.len()),
+            ("env VLLM_USE_DEEP_GEMM", 1)
+        );
+    }
+}

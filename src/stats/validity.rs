@@ -1,0 +1,263 @@
+//! What makes a measured number one that does not hold. The number is still shown, with the reason beside it.
+
+use std::collections::BTreeMap;
+
+use crate::record::{CellRecord, EngineStart, Role, Step, StepStatus};
+
+/// Why the measured steps of these engine starts do not make a valid number; empty if they do. `starts` are those
+/// that enter statistics.
+pub fn reasons(starts: &[&EngineStart]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut failed = 0;
+    let mut requests = 0;
+    let mut invalid: BTreeMap<&str, usize> = BTreeMap::new();
+    for step in starts.iter().flat_map(|s| measured(s)) {
+        requests += step.sequences.len();
+        failed += step.sequences.error.iter().flatten().count();
+        if step.status != StepStatus::Ok {
+            for reason in &step.reasons {
+                *invalid.entry(reason).or_default() += 1;
+            }
+        }
+    }
+    if failed > 0 {
+        found.push(format!("{failed} of {requests} requests failed"));
+    }
+    for (reason, steps) in invalid {
+        found.push(format!("{reason} (in {} of the measured steps)", steps));
+    }
+    let differing: Vec<&str> = differing_arguments(starts);
+    if !differing.is_empty() {
+        found.push(format!(
+            "the engine did not run as configured: {}",
+            differing.join(", ")
+        ));
+    }
+    let watched = starts.iter().filter(|s| !s.neighbours.is_empty()).count();
+    if watched > 0 {
+        found.push(format!(
+            "other processes used the device in {}",
+            of_starts(watched, starts.len())
+        ));
+    }
+    let profiled = starts
+        .iter()
+        .filter(|s| measured_after_profiling(s))
+        .count();
+    if profiled > 0 {
+        found.push(format!(
+            "steps were measured after profiling began in {}",
+            of_starts(profiled, starts.len())
+        ));
+    }
+    let interrupted = starts.iter().filter(|s| !s.is_complete()).count();
+    if interrupted > 0 {
+        found.push(format!(
+            "{} did not end as planned",
+            of_starts(interrupted, starts.len())
+        ));
+    }
+    let split = starts.iter().filter(|s| s.split).count();
+    if split > 0 {
+        found.push(format!(
+            "cells of {} ran in different sessions",
+            blocks(split)
+        ));
+    }
+    found
+}
+
+/// Why two cells cannot be compared token for token; empty if they can.
+pub fn token_reasons(baseline: &[&EngineStart], cell: &[&EngineStart]) -> Vec<String> {
+    let (there, here) = (tokens_by_index(baseline), tokens_by_index(cell));
+    let differing = there
+        .iter()
+        .filter_map(|(index, tokens)| here.get(index).map(|other| (tokens, other)))
+        .find(|(tokens, other)| tokens != other);
+    match differing {
+        Some((a, b)) => vec![format!(
+            "token counts differ: {} prompt and {} output tokens in a step of the baseline, {} and {} here",
+            a.0, a.1, b.0, b.1
+        )],
+        None => Vec::new(),
+    }
+}
+
+/// What differs between two records such that their ratio is not of the precision alone.
+pub fn workload_reasons(baseline: &CellRecord, cell: &CellRecord) -> Vec<String> {
+    let digest = |record: &CellRecord| -> BTreeMap<String, String> {
+        record
+            .workloads
+            .iter()
+            .filter(|(_, w)| !w.sha256.is_empty())
+            .map(|(name, w)| (name.clone(), w.sha256.clone()))
+            .collect()
+    };
+    let (there, here) = (digest(baseline), digest(cell));
+    if there
+        .iter()
+        .any(|(name, sha)| here.get(name).is_some_and(|other| other != sha))
+    {
+        vec!["the requests differ".to_owned()]
+    } else {
+        Vec::new()
+    }
+}
+
+fn measured(start: &EngineStart) -> impl Iterator<Item = &Step> {
+    start.steps.iter().filter(|s| s.role == Role::Measured)
+}
+
+fn measured_after_profiling(start: &EngineStart) -> bool {
+    start
+        .steps
+        .iter()
+        .skip_while(|s| s.role != Role::Profiled)
+        .any(|s| s.role == Role::Measured)
+}
+
+fn differing_arguments<'a>(starts: &[&'a EngineStart]) -> Vec<&'a str> {
+    let mut names: Vec<&str> = starts
+        .iter()
+        .filter_map(|s| s.engine.as_ref())
+        .flat_map(|e| e.difference.keys().map(String::as_str))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// Prompt and output tokens of each measured step index; the last one where blocks repeat it.
+fn tokens_by_index(starts: &[&EngineStart]) -> BTreeMap<u32, (u64, u64)> {
+    starts
+        .iter()
+        .flat_map(|s| measured(s))
+        .map(|step| {
+            let output = step
+                .sequences
+                .output_tokens
+                .iter()
+                .copied()
+                .map(u64::from)
+                .sum();
+            (step.index, (step.submitted.prompt_tokens, output))
+        })
+        .collect()
+}
+
+fn of_starts(some: usize, all: usize) -> String {
+    match all {
+        1 => "the engine start".to_owned(),
+        _ => format!("{some} of {all} engine starts"),
+    }
+}
+
+fn blocks(count: usize) -> String {
+    match count {
+        1 => "a block".to_owned(),
+        _ => format!("{count} blocks"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::builder::done;
+    use crate::record::{Difference, Neighbour, StartStatus};
+
+    fn with(change: impl Fn(&mut CellRecord)) -> Vec<String> {
+        let mut record = done("demo", "w8a8", &[&[1.0, 1.0], &[1.0, 1.0]]);
+        change(&mut record);
+        reasons(&record.starts.iter().collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_sound_cell_has_no_reasons() {
+        assert!(with(|_| {}).is_empty());
+    }
+
+    #[test]
+    fn each_rule_has_its_words() {
+        let last = |r: &mut CellRecord| r.starts[1].steps.len() - 1;
+        insta::assert_debug_snapshot!(with(|r| {
+            let i = last(r);
+            let columns = &mut r.starts[1].steps[i].sequences;
+            columns.error = vec![None; columns.output_tokens.len()];
+            columns.error[3] = Some("HTTP 500".to_owned());
+        }), @r#"
+[
+    "1 of 32 requests failed",
+]
+"#);
+        insta::assert_debug_snapshot!(with(|r| {
+            let i = last(r);
+            r.starts[1].steps[i].status = StepStatus::Invalid;
+            r.starts[1].steps[i].reasons = vec!["the machine was suspended".to_owned()];
+        }), @r#"
+[
+    "the machine was suspended (in 1 of the measured steps)",
+]
+"#);
+        insta::assert_debug_snapshot!(with(|r| {
+            if let Some(engine) = &mut r.starts[0].engine {
+                engine.difference.insert(
+                    "max_num_seqs".to_owned(),
+                    Difference { requested: 256.into(), effective: 128.into() },
+                );
+            }
+        }), @r#"
+[
+    "the engine did not run as configured: max_num_seqs",
+]
+"#);
+        insta::assert_debug_snapshot!(with(|r| {
+            r.starts[0].neighbours.push(Neighbour {
+                device: 0,
+                pid: 7,
+                command: "python".to_owned(),
+                memory_bytes: None,
+            });
+        }), @r#"
+[
+    "other processes used the device in 1 of 2 engine starts",
+]
+"#);
+        insta::assert_debug_snapshot!(with(|r| r.starts[1].steps[0].role = Role::Profiled), @r#"
+[
+    "steps were measured after profiling began in 1 of 2 engine starts",
+]
+"#);
+        insta::assert_debug_snapshot!(with(|r| r.starts[1].status = StartStatus::Interrupted), @r#"
+[
+    "1 of 2 engine starts did not end as planned",
+]
+"#);
+        insta::assert_debug_snapshot!(with(|r| r.starts[1].split = true), @r#"
+[
+    "cells of a block ran in different sessions",
+]
+"#);
+    }
+
+    #[test]
+    fn unequal_tokens_and_requests_are_told() {
+        let base = done("demo", "bf16", &[&[1.0]]);
+        let mut cell = done("demo", "w8a8", &[&[1.0]]);
+        let starts = |r: &CellRecord| r.starts.clone();
+        let compared = |a: &CellRecord, b: &CellRecord| {
+            let (a, b) = (starts(a), starts(b));
+            token_reasons(&a.iter().collect::<Vec<_>>(), &b.iter().collect::<Vec<_>>())
+        };
+        assert!(compared(&base, &cell).is_empty());
+        assert!(workload_reasons(&base, &cell).is_empty());
+        let last = cell.starts[0].steps.len() - 1;
+        cell.starts[0].steps[last].sequences.output_tokens[0] -= 2;
+        insta::assert_debug_snapshot!(compared(&base, &cell), @r#"
+[
+    "token counts differ: 512 prompt and 256 output tokens in a step of the baseline, 512 and 254 here",
+]
+"#);
+        cell.workloads["main"].sha256 = "other".to_owned();
+        assert_eq!(workload_reasons(&base, &cell), ["the requests differ"]);
+    }
+}
