@@ -1,20 +1,99 @@
 //! From the parsed command line to the command: the only place that knows both.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
 use clap::CommandFactory as _;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, FanOutArg, MatrixArgs, ResumeArg, RunArgs};
 use crate::commands;
+use crate::config::{FanOut, LoadRequest, Overrides};
+use crate::device::Platform;
 use crate::error::{CommandError, Exit};
+use crate::execute::Resume;
 use crate::output;
+use crate::units::Mode;
 
 /// Runs the command that was asked for.
 pub(crate) fn run(cli: Cli) -> Result<Exit, CommandError> {
     match cli.command {
+        Command::Run(args) => run_or_less(*args),
+        Command::Plan(args) => commands::plan::run(&matrix(args.matrix)?, args.json),
+
         Command::Setup(args) => commands::setup::run(args.check, args.json),
         Command::Clean(args) => commands::clean::run(args.yes, args.json),
         Command::Completions { shell } => completions(shell),
         _ => Err(CommandError::usage("not available yet")),
     }
+}
+
+fn run_or_less(args: RunArgs) -> Result<Exit, CommandError> {
+    if args.profile {
+        return Err(
+            CommandError::usage("--profile: the profiled step is not available yet")
+                .hint("leave it out: rollbench measures without a profiler"),
+        );
+    }
+    let request = matrix(args.matrix)?;
+    if args.dry_run {
+        return commands::plan::run(&request, args.json);
+    }
+    let resume = match args.resume {
+        None => Resume::No,
+        Some(ResumeArg::Same) => Resume::Same,
+        Some(ResumeArg::Force) => Resume::Force,
+    };
+    commands::run::run(&request, resume, args.json)
+}
+
+/// What the matrix flags, the environment and the machine say.
+fn matrix(args: MatrixArgs) -> Result<LoadRequest, CommandError> {
+    let mode = match (args.offline, args.online) {
+        (true, _) => Some(Mode::Offline),
+        (_, true) => Some(Mode::Online),
+        _ => None,
+    };
+    let fan_out = args.fan_out.map(|how| match how {
+        FanOutArg::Requests => FanOut::Requests,
+        FanOutArg::N => FanOut::N,
+    });
+    let overrides = Overrides {
+        config: args.config,
+        models: args.models,
+        quants: args.quants,
+        model_base: args.model_base,
+        out: args.out,
+        mode,
+        num_prompts: args.num_prompts,
+        n: args.n,
+        input_len: args.input_len,
+        output_len: args.output_len,
+        fan_out,
+        steps: args.steps,
+        warmup: args.warmup,
+        blocks: args.blocks,
+        seed: args.seed,
+        gate_timeout: args.gate_timeout,
+        python: args.python,
+        gpu_mem_util: args.gpu_mem_util,
+    };
+    let cwd = std::env::current_dir().map_err(|error| {
+        CommandError::environment(format!("the current directory cannot be read: {error}"))
+    })?;
+    Ok(LoadRequest {
+        overrides,
+        env: environment(),
+        cwd,
+        platform: Platform::detect(),
+    })
+}
+
+/// The environment, as far as it is UTF-8: a variable that is not cannot be meant for us.
+fn environment() -> BTreeMap<String, String> {
+    let utf8 = |(name, value): (OsString, OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(utf8).collect()
 }
 
 fn completions(shell: clap_complete::Shell) -> Result<Exit, CommandError> {

@@ -14,6 +14,7 @@ mod dispatch;
 pub mod engine;
 pub mod error;
 pub mod event;
+pub mod execute;
 pub mod load;
 mod output;
 pub mod plan;

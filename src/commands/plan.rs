@@ -1,55 +1,23 @@
 //! `rollbench plan` (and `run --dry-run`): what would be run, with the origin of every value. Starts nothing.
 
-use crate::checkpoint::HubCache;
-use crate::config::{self, LoadRequest};
+use super::common;
+use crate::config::LoadRequest;
 use crate::error::{CommandError, Exit};
 use crate::output;
 use crate::plan::{self, Plan};
 use crate::record::Skip;
-use crate::setup;
 
-/// Asks the installed vLLM about a plan and answers in lines of text.
-pub type Probe<'a> = &'a dyn Fn(&Plan) -> Result<String, CommandError>;
-
-/// What to plan and how to show it.
-pub struct PlanArgs<'a> {
-    /// Flags, environment, current directory, accelerator.
-    pub request: LoadRequest,
-    /// JSON instead of text.
-    pub json: bool,
-    /// What `--probe` does; absent without it.
-    pub probe: Option<Probe<'a>>,
-}
-
-/// Shows the plan on stdout. The exit code is 3 if no cell would run.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the arguments of a command are its own"
-)]
-pub fn run(args: PlanArgs<'_>) -> Result<Exit, CommandError> {
-    let settings = config::load(&args.request)?;
-    let hub = HubCache::from_env(&args.request.env);
-    let managed = |name: &str| setup::checkpoint_dir(name).map_err(|error| error.to_string());
-    let plan = plan::make(settings, &hub, &managed)?;
-    let mut shown = if args.json {
+/// Shows the plan on stdout, as text or JSON. The exit code is 3 if no cell would run.
+pub(crate) fn run(request: &LoadRequest, json: bool) -> Result<Exit, CommandError> {
+    let settings = common::settings(request)?;
+    let plan = common::plan(settings, request)?;
+    let shown = if json {
         format!("{:#}\n", plan::to_json(&plan))
     } else {
         plan::to_text(&plan)
     };
-    if let Some(probe) = args.probe {
-        let answer = probe(&plan)?;
-        if args.json {
-            output::note(answer);
-        } else {
-            shown.push('\n');
-            shown.push_str(&answer);
-        }
-    }
     output::data(&shown).map_err(anyhow::Error::from)?;
-    match nothing_runs(&plan) {
-        Some(failure) => Err(failure),
-        None => Ok(Exit::Done),
-    }
+    nothing_runs(&plan).map_or(Ok(Exit::Done), Err)
 }
 
 /// The failure of a plan in which every cell is skipped; absent if any runs.

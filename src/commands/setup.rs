@@ -11,7 +11,7 @@ use crate::setup::{DemoCheckpoint, Paths, Show, State, Status, ensure, status};
 
 /// Makes what is missing (unless it is only to be checked), then says what is there, as a table or as JSON. Exits with 3 if
 /// something is missing.
-pub fn run(check: bool, json: bool) -> Result<Exit, CommandError> {
+pub(crate) fn run(check: bool, json: bool) -> Result<Exit, CommandError> {
     let paths = Paths::from_env()?;
     if !check && let Some(signal) = make(&paths)? {
         output::note("interrupted; `rollbench setup` goes on from the last finished part");

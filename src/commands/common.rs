@@ -1,0 +1,102 @@
+//! What several commands do first: the runtime, the settings, the plan, the engine.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+
+use crate::checkpoint::{HubCache, Location};
+use crate::config::{self, LoadRequest, Python, Settings};
+use crate::error::{CommandError, Exit};
+use crate::output::note;
+use crate::plan::{self, Plan};
+use crate::process::Interrupt;
+use crate::setup::{self, DemoCheckpoint, Paths, Show};
+
+/// The one-threaded runtime of a command.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CommandError::environment(format!("cannot start the event loop: {error}")))
+}
+
+/// Whether stderr takes colours: a terminal, and nobody asked for none.
+pub(crate) fn styled() -> bool {
+    std::io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Resolves the settings; every mistake is shown with its line before this returns.
+pub(crate) fn settings(request: &LoadRequest) -> Result<Settings, CommandError> {
+    config::load(request).map_err(|errors| {
+        note(errors.render(styled()));
+        let mistakes = match errors.diagnostics().len() {
+            1 => "1 mistake".to_owned(),
+            n => format!("{n} mistakes"),
+        };
+        CommandError::usage(format!("{mistakes} in the configuration; nothing was run"))
+    })
+}
+
+/// The interpreter as a path: absolute, or found in `PATH`.
+pub(crate) fn interpreter(name: &std::path::Path) -> Result<PathBuf, CommandError> {
+    if name.components().count() > 1 {
+        return std::path::absolute(name)
+            .ok()
+            .filter(|path| path.is_file())
+            .ok_or_else(|| no_python(name));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|candidate| candidate.is_file())
+        .ok_or_else(|| no_python(name))
+}
+
+fn no_python(name: &std::path::Path) -> CommandError {
+    CommandError::new(Exit::Environment, anyhow::anyhow!("there is no Python at {}", name.display()))
+        .hint("name the interpreter that has vLLM with --python or [engine] python; `managed` makes one for CPU")
+}
+
+/// The interpreter that runs the engine. The managed environment and demo checkpoints are made where they are missing;
+/// absent if a signal ended that.
+pub(crate) async fn engine_python(
+    settings: &Settings,
+    interrupt: &Interrupt,
+) -> Result<Option<PathBuf>, CommandError> {
+    let mut kinds = Vec::new();
+    for cell in &settings.cells {
+        let platform = settings.platform.to_string();
+        let location = cell
+            .checkpoint
+            .as_ref()
+            .map(|c| Location::parse(&c.value.location));
+        if let Some(Location::Managed(name)) = location
+            && !cell.unsupported.contains_key(&platform)
+        {
+            kinds.push(DemoCheckpoint::from_name(name)?);
+        }
+    }
+    let interpreter = match &settings.python.value {
+        Python::Managed => None,
+        Python::Interpreter(name) => Some(interpreter(name)?),
+    };
+    match interpreter {
+        Some(python) if kinds.is_empty() => return Ok(Some(python)),
+        _ => {}
+    }
+    let paths = Paths::from_env()?;
+    let mut show = Show::default();
+    tokio::select! {
+        made = setup::ensure(&paths, &kinds, |event| show.event(&event)) => {
+            Ok(Some(interpreter.unwrap_or(made?.python)))
+        }
+        _ = interrupt.first() => Ok(None),
+    }
+}
+
+/// Decides what is run.
+pub(crate) fn plan(settings: Settings, request: &LoadRequest) -> Result<Plan, CommandError> {
+    let hub = HubCache::from_env(&request.env);
+    let managed = |name: &str| setup::checkpoint_dir(name).map_err(|error| error.to_string());
+    plan::make(settings, &hub, &managed).map_err(CommandError::from)
+}

@@ -1,0 +1,208 @@
+//! Runs a plan: engine start after engine start, each step safe on disk before the next begins, every engine ended and
+//! accounted for. Interrupts, full disks and failing cells end a start, never the results.
+
+mod describe;
+mod disk;
+mod environment;
+mod requests;
+mod start;
+
+use std::path::PathBuf;
+
+pub use describe::session;
+
+use crate::device::Gate;
+use crate::engine::Engine;
+use crate::event::{Event, EventSink};
+use crate::plan::Plan;
+use crate::process::{Interrupt, RunDir, SuspendWatch};
+use crate::record::{Arm, ResumeState, Session, Store, StoreError};
+use crate::workload::RequestsError;
+use requests::Requests;
+use start::{Ending, Slot};
+
+/// Everything that an execution works with.
+#[derive(Debug)]
+pub struct Run<'a> {
+    /// What is run.
+    pub plan: &'a Plan,
+    /// The session it belongs to.
+    pub session: &'a Session,
+    /// Where it is kept.
+    pub store: &'a mut Store,
+    /// Who is told.
+    pub events: EventSink,
+    /// What may stop it.
+    pub interrupt: &'a Interrupt,
+    /// What may make a step worthless.
+    pub suspend: SuspendWatch,
+    /// What an engine start waits for.
+    pub gate: &'a Gate,
+    /// How many of the visible devices are used, at most.
+    pub devices: usize,
+    /// The run's private folder and lease.
+    pub run_dir: &'a RunDir,
+    /// The interpreter, resolved.
+    pub python: PathBuf,
+    /// The folder of the engines' logs; exists.
+    pub logs: PathBuf,
+    /// Whether an earlier session's complete starts are kept.
+    pub resume: Resume,
+}
+
+/// What becomes of earlier records of the same cells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resume {
+    /// They are set aside and everything is measured anew.
+    No,
+    /// Their complete engine starts are kept; refused if anything changed.
+    Same,
+    /// The same, but cells that changed are set aside and measured anew.
+    Force,
+}
+
+/// Why going on is pointless. A cell that fails is no such reason: it is a record and a count.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError {
+    /// A refused resume, or a defect.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The workload cannot be made.
+    #[error("cannot make the requests")]
+    Requests(#[from] RequestsError),
+}
+
+/// How an execution went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Engine starts that are complete.
+    pub complete: u32,
+    /// Engine starts that failed.
+    pub failed: u32,
+    /// Engine starts that a resumed session already had.
+    pub kept: u32,
+    /// The signal that ended it early; absent if none did.
+    pub interrupted: Option<i32>,
+}
+
+/// Runs the plan of `run` on `engine`.
+pub async fn execute<E: Engine>(mut run: Run<'_>, engine: &E) -> Result<Tally, ExecuteError> {
+    let mut requests = Requests::default();
+    let states = announce(&mut run, &mut requests)?;
+    let slots = slots(run.plan, &states);
+    let mut tally = Tally {
+        kept: kept(run.plan, &states),
+        ..Tally::default()
+    };
+    let starts = u32::try_from(slots.len()).unwrap_or(u32::MAX);
+    let skips = run.plan.cells.iter().filter(|c| c.skip.is_some()).count();
+    run.events.emit(Event::PlanMade {
+        starts,
+        skips: u32::try_from(skips).unwrap_or(u32::MAX),
+        estimate_s: run.plan.estimate.as_ref().map(|estimate| estimate.total_s),
+    });
+    for cell in &run.plan.cells {
+        if let Some(skip) = &cell.skip {
+            run.events
+                .about(&cell.settings.id)
+                .emit(Event::CellSkipped { skip: skip.clone() });
+        }
+    }
+    for slot in &slots {
+        if let Some(signal) = disk::wait_until_writable(&mut run).await {
+            tally.interrupted = Some(signal);
+            break;
+        }
+        match start::run(&mut run, engine, slot, &mut requests).await? {
+            Ending::Complete => tally.complete += 1,
+            Ending::Failed => tally.failed += 1,
+            Ending::Interrupted(signal) => {
+                tally.interrupted = Some(signal);
+                break;
+            }
+        }
+    }
+    run.events.emit(Event::SessionEnded {
+        complete: tally.complete,
+        failed: tally.failed,
+    });
+    Ok(tally)
+}
+
+/// Writes the record of every planned cell, skipped ones too, and finds out what a resumed session already has.
+fn announce(run: &mut Run<'_>, requests: &mut Requests) -> Result<Vec<ResumeState>, ExecuteError> {
+    let mut records = Vec::with_capacity(run.plan.cells.len());
+    for cell in &run.plan.cells {
+        let runs = cell.vocabulary.as_ref().filter(|_| cell.skip.is_none());
+        let sha256 = runs
+            .map(|v| requests.steps(run.plan, v))
+            .transpose()?
+            .map(|steps| steps.sha256);
+        records.push(describe::cell(run.plan, cell, run.session, sha256));
+    }
+    // First ask for all, then write: a refusal must leave everything as it was.
+    let mut states = Vec::with_capacity(records.len());
+    for record in &records {
+        let state = match (run.resume, run.store.resume_state(record)) {
+            (Resume::No, _)
+            | (Resume::Force, Err(StoreError::Changed { .. } | StoreError::Unreadable { .. })) => {
+                ResumeState::default()
+            }
+            (_, state) => state?,
+        };
+        states.push(state);
+    }
+    for (record, state) in records.into_iter().zip(&states) {
+        // A write that fails stays pending in the store, and `disk` waits for it before the first engine starts.
+        let _ = if state.session.is_some() {
+            run.store.resume_cell(record)
+        } else {
+            run.store.put_cell(record)
+        };
+    }
+    Ok(states)
+}
+
+/// The engine starts to be run, in order, without those that are already complete.
+fn slots(plan: &Plan, states: &[ResumeState]) -> Vec<Slot> {
+    let mut slots = Vec::new();
+    for (block, order) in (0..).zip(&plan.order) {
+        let split = order.iter().any(|&cell| states[cell].has(Arm::Main, block));
+        for (position, &cell) in (0..).zip(order) {
+            if states[cell].has(Arm::Main, block) {
+                continue;
+            }
+            let attempt = states[cell]
+                .attempts
+                .get(&(Arm::Main, block))
+                .copied()
+                .unwrap_or(0);
+            slots.push(Slot {
+                number: 0,
+                of: 0,
+                cell,
+                block,
+                position,
+                attempt,
+                split,
+            });
+        }
+    }
+    let of = u32::try_from(slots.len()).unwrap_or(u32::MAX);
+    for (number, slot) in (1..).zip(&mut slots) {
+        (slot.number, slot.of) = (number, of);
+    }
+    slots
+}
+
+fn kept(plan: &Plan, states: &[ResumeState]) -> u32 {
+    let complete = (0..)
+        .zip(&plan.order)
+        .flat_map(|(block, order)| order.iter().map(move |&cell| (cell, block)));
+    u32::try_from(
+        complete
+            .filter(|&(cell, block)| states[cell].has(Arm::Main, block))
+            .count(),
+    )
+    .unwrap_or(u32::MAX)
+}

@@ -1,0 +1,523 @@
+//! One engine start: gate, launch, load, warm-up, measured steps, stop, gate. Whatever happens in between, it ends with
+//! a stop that proves nothing is left, and with its record written.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+
+use super::requests::{Requests, Steps};
+use super::{ExecuteError, Run, describe, disk, environment};
+use crate::checkpoint::{self, HubCache, Location};
+use crate::clock;
+use crate::device::{self, Demand, DeviceError};
+use crate::engine::{Engine, Launch, Session, StepRequest, Urgency};
+use crate::error::PathError;
+use crate::event::{Event, EventSink};
+use crate::plan::PlannedCell;
+use crate::record::{
+    Arm, EngineStart, Failure, FailureKind, Gate, GateReading, Phase, Role, Saved, StartStatus,
+    StepStatus, Stop, Store, StoreError,
+};
+use crate::units::Mode;
+
+/// Which engine start it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Slot {
+    /// Counted from 1 over the session.
+    pub(crate) number: u32,
+    /// Of this many.
+    pub(crate) of: u32,
+    /// Index into the plan's cells.
+    pub(crate) cell: usize,
+    /// Counted from 0.
+    pub(crate) block: u32,
+    /// Place in the block's order.
+    pub(crate) position: u32,
+    /// How often it was tried before.
+    pub(crate) attempt: u32,
+    /// Whether other cells of its block ran in another session.
+    pub(crate) split: bool,
+}
+
+/// How an engine start ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Complete,
+    Failed,
+    Interrupted(i32),
+}
+
+/// Why the steps came to an end before their time.
+enum Break {
+    /// The cell's own failure: the matrix goes on.
+    Failure(Box<Failure>),
+    /// Going on is pointless.
+    Fatal(ExecuteError),
+}
+
+impl From<Failure> for Break {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(Box::new(failure))
+    }
+}
+
+impl From<StoreError> for Break {
+    fn from(error: StoreError) -> Self {
+        Self::Fatal(error.into())
+    }
+}
+
+/// Runs one engine start and records it.
+pub(crate) async fn run<E: Engine>(
+    run: &mut Run<'_>,
+    engine: &E,
+    slot: &Slot,
+    requests: &mut Requests,
+) -> Result<Ending, ExecuteError> {
+    let plan = run.plan;
+    let cell = &plan.cells[slot.cell];
+    let events = run.events.about(&cell.settings.id);
+    events.emit(Event::StartBegun {
+        of: slot.of,
+        number: slot.number,
+        block: slot.block,
+    });
+    let mut start = begin(run, cell, slot);
+    let _ = run
+        .store
+        .begin_start(&cell.settings.id, plan.settings.run.mode, start.clone())?;
+    let ending = attempt(run, engine, cell, &mut start, &events, requests).await?;
+    start.status = match ending {
+        Ending::Complete => StartStatus::Complete,
+        Ending::Failed => StartStatus::Failed,
+        Ending::Interrupted(_) => StartStatus::Interrupted,
+    };
+    if let Some(failure) = &start.failure {
+        events.emit(Event::CellFailed {
+            failure: failure.clone(),
+        });
+    }
+    if run
+        .store
+        .end_start(&cell.settings.id, plan.settings.run.mode, start)?
+        == Saved::Pending
+    {
+        events.emit(Event::Note {
+            text: disk::trouble(run.store),
+        });
+    }
+    events.emit(Event::StartEnded {
+        complete: ending == Ending::Complete,
+    });
+    Ok(ending)
+}
+
+/// Everything between the two gates, put into `start` as it becomes known.
+async fn attempt<E: Engine>(
+    run: &mut Run<'_>,
+    engine: &E,
+    cell: &PlannedCell,
+    start: &mut EngineStart,
+    events: &EventSink,
+    requests: &mut Requests,
+) -> Result<Ending, ExecuteError> {
+    events.emit(Event::Phase { phase: Phase::Gate });
+    let log = log_path(run, cell, start);
+    let open = tokio::select! {
+        biased;
+        signal = run.interrupt.first() => return Ok(interrupted(events, signal)),
+        open = open_gate(run, cell, start, events, &log) => open,
+    };
+    if let Err(failure) = open {
+        start.failure = Some(failure);
+        return Ok(Ending::Failed);
+    }
+    events.emit(Event::Phase {
+        phase: Phase::Launch,
+    });
+    let launch = match launch(run, cell, start, &log) {
+        Ok(launch) => launch,
+        Err(failure) => {
+            start.failure = Some(failure);
+            return Ok(Ending::Failed);
+        }
+    };
+    let mut session = match engine.launch(launch) {
+        Ok(session) => session,
+        Err(failure) => {
+            start.failure = Some(failure);
+            return Ok(Ending::Failed);
+        }
+    };
+    let interrupt = run.interrupt;
+    let driven = tokio::select! {
+        biased;
+        signal = interrupt.first() => Err(signal),
+        result = drive(run, &mut session, cell, start, events, requests) => Ok(result),
+    };
+    events.emit(Event::Phase { phase: Phase::Stop });
+    let ending = match &driven {
+        Err(signal) => interrupted(events, *signal),
+        Ok(Ok(())) => Ending::Complete,
+        Ok(Err(_)) => Ending::Failed,
+    };
+    let stop = stop(run, &mut session).await;
+    for leak in &stop.leaks {
+        events.emit(Event::LeakFound { leak: leak.clone() });
+    }
+    start.stop = Some(stop);
+    match driven {
+        Ok(Err(Break::Failure(failure))) => start.failure = Some(*failure),
+        Ok(Err(Break::Fatal(error))) => return Err(error),
+        Ok(Ok(())) | Err(_) => {}
+    }
+    // An interrupt is the wish to end now: the next run's gate looks again anyway.
+    if !matches!(ending, Ending::Interrupted(_)) {
+        start.gate.after = pass_gate(run, Demand::default(), events).await.ok();
+    }
+    Ok(ending)
+}
+
+/// From launch to the last step.
+async fn drive<S: Session>(
+    run: &mut Run<'_>,
+    session: &mut S,
+    cell: &PlannedCell,
+    start: &mut EngineStart,
+    events: &EventSink,
+    requests: &mut Requests,
+) -> Result<(), Break> {
+    let facts = session.ready(events).await?;
+    run.store
+        .check_engine(&cell.settings.id, run.plan.settings.run.mode, &facts)?;
+    start.engine = Some(facts);
+    let steps = match &cell.vocabulary {
+        Some(vocabulary) => requests
+            .steps(run.plan, vocabulary)
+            .map_err(|e| Break::Fatal(e.into()))?,
+        None => learn_steps(run, cell, start, requests)?,
+    };
+    session.prepare(&steps.requests).await?;
+    let mut phase = None;
+    for request in steps.requests.iter() {
+        let entered = match request.role {
+            Role::Warmup => Phase::Warmup,
+            Role::Measured => Phase::Measure,
+            Role::Profiled => Phase::Profile,
+        };
+        if phase.replace(entered) != Some(entered) {
+            events.emit(Event::Phase { phase: entered });
+        }
+        while !run_step(run, session, cell, start, request, events).await? {}
+    }
+    Ok(())
+}
+
+/// Runs one step and hands it to the store. False if it does not count because we, not the engine, were disturbed
+/// while it ran: then it is to be measured again.
+async fn run_step<S: Session>(
+    run: &mut Run<'_>,
+    session: &mut S,
+    cell: &PlannedCell,
+    start: &EngineStart,
+    request: &StepRequest,
+    events: &EventSink,
+) -> Result<bool, Break> {
+    let settings = &run.plan.settings.run;
+    let (number, of) = match request.role {
+        Role::Warmup => (request.index + 1, settings.warmup),
+        Role::Measured | Role::Profiled => (request.index + 1 - settings.warmup, settings.steps),
+    };
+    events.emit(Event::StepBegun {
+        role: request.role,
+        number,
+        of,
+        sequences: request.batch.samples.len() as u64,
+        tokens: request
+            .batch
+            .samples
+            .iter()
+            .map(|s| u64::from(s.output_tokens))
+            .sum(),
+    });
+    let mark = run.suspend.mark();
+    let mut step = keep_writing(run.store, session.run_step(request, events)).await?;
+    let disturbance = run.suspend.since(&mark);
+    if let Some(pause) = &disturbance {
+        step.status = StepStatus::Invalid;
+        step.reasons.push(pause.to_string());
+    }
+    if run
+        .store
+        .append_step(&cell.settings.id, settings.mode, &start.id, &step)?
+        == Saved::Pending
+    {
+        events.emit(Event::Note {
+            text: disk::trouble(run.store),
+        });
+    }
+    events.emit(Event::StepFinished {
+        role: request.role,
+        number,
+        status: step.status,
+        makespan_ns: step.makespan_ns,
+        output_tokens: step
+            .sequences
+            .output_tokens
+            .iter()
+            .map(|&t| u64::from(t))
+            .sum(),
+    });
+    if let Some(pause) = &disturbance {
+        events.emit(Event::Note {
+            text: format!("{pause}: the step is measured again"),
+        });
+    }
+    Ok(disturbance.is_none())
+}
+
+/// The steps of a cell whose checkpoint was not here to be read when the plan was made (a hub's): now it is.
+fn learn_steps(
+    run: &mut Run<'_>,
+    cell: &PlannedCell,
+    start: &EngineStart,
+    requests: &mut Requests,
+) -> Result<Steps, Break> {
+    let Some(vocabulary) = downloaded(cell).and_then(|checkpoint| checkpoint.vocabulary) else {
+        let message = "the checkpoint's vocabulary cannot be told, so no prompts can be made";
+        let hint = "use a local folder with config.json and tokenizer.json";
+        let log = log_path(run, cell, start);
+        return Err(failure(
+            Phase::Load,
+            FailureKind::Results,
+            message.to_owned(),
+            Some(hint.to_owned()),
+            &log,
+        )
+        .into());
+    };
+    let steps = requests
+        .steps(run.plan, &vocabulary)
+        .map_err(|e| Break::Fatal(e.into()))?;
+    let record = describe::cell(run.plan, cell, run.session, Some(steps.sha256.clone()));
+    // Pending writes are the store's own business.
+    let _ = run.store.put_cell(record);
+    Ok(steps)
+}
+
+/// A hub's checkpoint, from the local cache that the engine has filled by now.
+fn downloaded(cell: &PlannedCell) -> Option<checkpoint::Checkpoint> {
+    let reference = &cell.settings.checkpoint.as_ref()?.value;
+    let Location::Hub(name) = Location::parse(&reference.location) else {
+        return None;
+    };
+    let env = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let folder =
+        HubCache::from_env(&env.collect()).snapshot(name, reference.revision.as_deref())?;
+    checkpoint::inspect(&folder, &reference.location).ok()
+}
+
+/// The record of an engine start that is about to begin.
+fn begin(run: &Run<'_>, cell: &PlannedCell, slot: &Slot) -> EngineStart {
+    let configured = configured_env(cell);
+    let inherited = std::env::vars_os()
+        .filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)));
+    EngineStart {
+        id: format!("{:012x}", rand::random::<u64>() >> 16),
+        session: run.session.id.clone(),
+        block: slot.block,
+        position: slot.position,
+        arm: Arm::Main,
+        attempt: slot.attempt,
+        status: StartStatus::Running,
+        split: slot.split,
+        host: device::host(),
+        devices: Vec::new(),
+        env: environment::recorded(inherited, &configured),
+        neighbours: Vec::new(),
+        clock: clock::stamp(),
+        gate: Gate::default(),
+        engine: None,
+        steps: Vec::new(),
+        profile: None,
+        stop: None,
+        failure: None,
+    }
+}
+
+fn configured_env(cell: &PlannedCell) -> BTreeMap<String, String> {
+    cell.settings
+        .env
+        .iter()
+        .map(|(name, value)| (name.clone(), value.value.clone()))
+        .collect()
+}
+
+/// Everything that the engine needs to be started, its private folder and its log's place made.
+fn launch(
+    run: &Run<'_>,
+    cell: &PlannedCell,
+    start: &EngineStart,
+    log: &Path,
+) -> Result<Launch, Failure> {
+    let scratch = run.run_dir.path().join(&start.id);
+    make_room(&scratch, log).map_err(|error| {
+        let message = format!("{error}: {}", error.source);
+        failure(Phase::Launch, FailureKind::Spawn, message, None, log)
+    })?;
+    Ok(Launch {
+        python: run.python.clone(),
+        args: cell
+            .args
+            .iter()
+            .map(|(name, value)| (name.clone(), value.value.clone()))
+            .collect(),
+        env: configured_env(cell),
+        limits: cell.settings.limits,
+        log: log.to_owned(),
+        scratch,
+        fan_out: run.plan.settings.run.fan_out,
+        sampling: run.plan.settings.workload.sampling.clone(),
+    })
+}
+
+/// Makes the scratch folder, and puts a log that an earlier run left at `log` aside.
+fn make_room(scratch: &Path, log: &Path) -> Result<(), PathError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new()
+        .mode(0o700)
+        .create(scratch)
+        .map_err(PathError::on("create", scratch))?;
+    let Ok(written) = std::fs::metadata(log).and_then(|log| log.modified()) else {
+        return Ok(());
+    };
+    let when = jiff::Timestamp::try_from(written)
+        .unwrap_or_default()
+        .strftime("%Y%m%dT%H%M%SZ");
+    let name = log.file_name().unwrap_or_default();
+    let previous = log.with_file_name("previous").join(when.to_string());
+    std::fs::create_dir_all(&previous).map_err(PathError::on("create", &previous))?;
+    std::fs::rename(log, previous.join(name)).map_err(PathError::on("rename", log))
+}
+
+/// A failure that the engine itself did not report.
+fn failure(
+    phase: Phase,
+    kind: FailureKind,
+    message: String,
+    hint: Option<String>,
+    log: &Path,
+) -> Failure {
+    Failure {
+        phase,
+        kind,
+        message,
+        diagnosis: None,
+        hint,
+        exit: None,
+        log: log.display().to_string(),
+        tail: Vec::new(),
+    }
+}
+
+/// Waits until the engine can have the memory that it will ask for, and notes on what it will run, beside whom.
+async fn open_gate(
+    run: &Run<'_>,
+    cell: &PlannedCell,
+    start: &mut EngineStart,
+    events: &EventSink,
+    log: &Path,
+) -> Result<(), Failure> {
+    let blind =
+        |error: DeviceError| failure(Phase::Gate, FailureKind::Gate, error.to_string(), None, log);
+    let demand = Demand {
+        share: memory_share(cell),
+    };
+    let reading = pass_gate(run, demand, events).await.map_err(blind)?;
+    let refusal = (!reading.passed).then(|| run.gate.explain(&reading, demand));
+    start.gate.before = Some(reading);
+    if let Some(message) = refusal {
+        let hint = "end what holds it (`rollbench clean` lists what a killed run left), or lower gpu_memory_utilization";
+        return Err(failure(
+            Phase::Gate,
+            FailureKind::Gate,
+            message,
+            Some(hint.to_owned()),
+            log,
+        ));
+    }
+    let platform = run.plan.settings.platform;
+    start.devices = device::survey(platform).map_err(blind)?;
+    start.devices.truncate(run.devices);
+    start.neighbours =
+        device::neighbours(platform, run.devices, Some(run.run_dir.id())).map_err(blind)?;
+    Ok(())
+}
+
+/// Waits until device memory is back at the session's baseline and `demand` can be met.
+async fn pass_gate(
+    run: &Run<'_>,
+    demand: Demand,
+    events: &EventSink,
+) -> Result<GateReading, DeviceError> {
+    let timeout = run.plan.settings.run.gate_timeout;
+    let reading = run
+        .gate
+        .wait(demand, timeout, Some(run.run_dir.id()))
+        .await?;
+    events.emit(Event::GateWaited {
+        waited_ns: reading.waited_ns,
+        passed: reading.passed,
+    });
+    Ok(reading)
+}
+
+/// The share of the device's memory that the engine will ask for; absent if that is left to vLLM.
+fn memory_share(cell: &PlannedCell) -> Option<f64> {
+    cell.args.get("gpu_memory_utilization")?.value.as_f64()
+}
+
+/// Ends the engine: asked first; a second signal sweeps at once.
+async fn stop<S: Session>(run: &Run<'_>, session: &mut S) -> Stop {
+    tokio::select! {
+        biased;
+        stop = session.stop(Urgency::Polite) => stop,
+        _ = run.interrupt.second() => session.stop(Urgency::Now).await,
+    }
+}
+
+fn interrupted(events: &EventSink, signal: i32) -> Ending {
+    events.emit(Event::Interrupted { signal });
+    Ending::Interrupted(signal)
+}
+
+/// Awaits `step`, and meanwhile writes again what the disk did not take.
+async fn keep_writing<T>(store: &mut Store, step: impl Future<Output = T>) -> T {
+    let mut again = tokio::time::interval(disk::RETRY_EVERY);
+    let mut step = pin!(step);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut step => return done,
+            _ = again.tick() => { let _ = store.retry(); }
+        }
+    }
+}
+
+/// `benchmark_logs/<model>_<precision>.<block>.log`; later attempts get their number, so that no log is lost.
+fn log_path(run: &Run<'_>, cell: &PlannedCell, start: &EngineStart) -> PathBuf {
+    let prefix = match run.plan.settings.run.mode {
+        Mode::Offline => "",
+        Mode::Online => "server_",
+    };
+    let attempt = if start.attempt == 0 {
+        String::new()
+    } else {
+        format!(".{}", start.attempt)
+    };
+    run.logs.join(format!(
+        "{prefix}{}.{}{attempt}.log",
+        cell.settings.id, start.block
+    ))
+}
