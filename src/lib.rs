@@ -21,6 +21,7 @@ pub mod plan;
 pub mod process;
 pub mod progress;
 pub mod record;
+pub mod report;
 pub mod setup;
 pub mod stats;
 pub mod units;

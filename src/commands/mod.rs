@@ -6,3 +6,4 @@ mod failures;
 pub(crate) mod plan;
 pub(crate) mod run;
 pub(crate) mod setup;
+pub(crate) mod summarize;

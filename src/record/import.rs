@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::layout::ForeignName;
+use super::layout::foreign_name;
 
 /// Which program wrote a foreign result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -30,6 +30,8 @@ impl std::fmt::Display for Tool {
 /// A foreign file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Foreign {
+    /// Its name.
+    pub file: String,
     /// From its name.
     pub model: String,
     /// From its name.
@@ -59,8 +61,8 @@ pub struct ForeignResult {
     pub latencies_ms: IndexMap<String, f64>,
 }
 
-/// Reads the text of a foreign file; `Err` says why it cannot be taken.
-pub(crate) fn import(name: Option<ForeignName>, text: &str) -> Result<Foreign, String> {
+/// Reads the text of the foreign file called `file`; `Err` says why it cannot be taken.
+pub(crate) fn import(file: &str, text: &str) -> Result<Foreign, String> {
     let mut tool = None;
     let mut results = Vec::new();
     for value in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
@@ -79,10 +81,12 @@ pub(crate) fn import(name: Option<ForeignName>, text: &str) -> Result<Foreign, S
         results.push(result);
     }
     let tool = tool.ok_or_else(unknown)?;
-    let name = name.ok_or_else(|| {
+    let stem = file.strip_suffix(".json").unwrap_or(file);
+    let name = foreign_name(stem).ok_or_else(|| {
         format!("result of {tool} whose name is not <model>_<precision>[_runN].json")
     })?;
     Ok(Foreign {
+        file: file.to_owned(),
         model: name.model,
         precision: name.precision,
         run: name.run,
@@ -186,7 +190,6 @@ fn agree(
 
 #[cfg(test)]
 mod tests {
-    use super::super::layout::foreign_name;
     use super::*;
 
     const THROUGHPUT: &str = r#"{
@@ -199,7 +202,7 @@ mod tests {
 "mean_ttft_ms": 30.5, "p99_itl_ms": 12.0, "std_ttft_ms": 0.0, "max_output_tokens_per_s": 70.0}"#;
 
     fn read(stem: &str, text: &str) -> Result<Foreign, String> {
-        import(foreign_name(stem), text)
+        import(&format!("{stem}.json"), text)
     }
 
     #[test]

@@ -5,6 +5,8 @@ mod atomic;
 #[cfg(test)]
 pub(crate) mod builder;
 mod cell;
+#[cfg(test)]
+mod golden;
 mod import;
 mod journal;
 mod layout;

@@ -1,0 +1,414 @@
+//! `summary.csv` (a row a cell) and `steps.csv` (a row a step): one header, units in the names, an empty field where
+//! there is no number.
+
+use serde::Serialize;
+
+use super::figures::rounded;
+use super::model::{CellRow, ImportedRow, Summary};
+use crate::record::Tool;
+use crate::stats::{CellMetrics, Distribution, Judgement, Latency, StepRow};
+use crate::units::Mode;
+
+/// A field: text, or a number, or nothing.
+struct Field(String);
+
+impl From<&str> for Field {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl From<String> for Field {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl From<f64> for Field {
+    fn from(number: f64) -> Self {
+        if number.is_finite() {
+            Self(rounded(number).to_string())
+        } else {
+            Self(String::new())
+        }
+    }
+}
+
+impl From<bool> for Field {
+    fn from(value: bool) -> Self {
+        Self(value.to_string())
+    }
+}
+
+macro_rules! from_integers {
+    ($($type:ty),*) => {$(
+        impl From<$type> for Field {
+            fn from(number: $type) -> Self {
+                Self(number.to_string())
+            }
+        }
+    )*};
+}
+from_integers!(u32, u64, usize);
+
+impl<T: Into<Field>> From<Option<T>> for Field {
+    fn from(value: Option<T>) -> Self {
+        value.map_or_else(|| Self(String::new()), Into::into)
+    }
+}
+
+/// The name that serde gives a unit variant.
+fn name<T: Serialize>(value: &T) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(name)) => name,
+        _ => String::new(),
+    }
+}
+
+/// The tag that serde gives a judgement.
+fn judgement(judgement: &Judgement) -> String {
+    match serde_json::to_value(judgement) {
+        Ok(value) => value["verdict"].as_str().unwrap_or_default().to_owned(),
+        Err(_) => String::new(),
+    }
+}
+
+/// Fields by column; a column that is not named is empty.
+type Row = Vec<(&'static str, Field)>;
+
+macro_rules! row {
+    ($($column:literal: $value:expr),* $(,)?) => { vec![$(($column, Field::from($value))),*] };
+}
+
+const CELL_COLUMNS: &[&str] = &[
+    "model",
+    "precision",
+    "mode",
+    "measured_by",
+    "session",
+    "outcome",
+    "baseline",
+    "starts",
+    "planned_starts",
+    "steps",
+    "speedup",
+    "speedup_low",
+    "speedup_high",
+    "speedup_level",
+    "speedup_baseline",
+    "speedup_blocks",
+    "speedup_across_sessions",
+    "verdict",
+    "verdict_sentence",
+    "output_throughput_tok_s",
+    "output_throughput_per_device_tok_s",
+    "total_token_throughput_tok_s",
+    "request_throughput_req_s",
+    "makespan_s",
+    "output_tokens",
+    "prompt_tokens",
+    "time_to_50_s",
+    "time_to_90_s",
+    "time_to_99_s",
+    "tail_share",
+    "bubble_ratio",
+    "length_inflation_max",
+    "length_inflation_p99",
+    "preemptions",
+    "prefix_hit_rate",
+    "kv_peak",
+    "kv_tokens",
+    "weights_bytes",
+    "load_s",
+    "failed_requests",
+    "mean_ttft_ms",
+    "p50_ttft_ms",
+    "p90_ttft_ms",
+    "p95_ttft_ms",
+    "p99_ttft_ms",
+    "mean_tpot_ms",
+    "p50_tpot_ms",
+    "p90_tpot_ms",
+    "p95_tpot_ms",
+    "p99_tpot_ms",
+    "mean_itl_ms",
+    "p50_itl_ms",
+    "p90_itl_ms",
+    "p95_itl_ms",
+    "p99_itl_ms",
+    "mean_e2el_ms",
+    "p50_e2el_ms",
+    "p90_e2el_ms",
+    "p95_e2el_ms",
+    "p99_e2el_ms",
+    "valid",
+    "invalid_reasons",
+    "warnings",
+    "reason",
+    "checkpoint",
+    "checkpoint_format",
+    "checkpoint_bytes",
+    "kernels",
+    "cannot_be_known",
+];
+
+const STEP_COLUMNS: &[&str] = &[
+    "model",
+    "precision",
+    "mode",
+    "session",
+    "start",
+    "arm",
+    "block",
+    "attempt",
+    "step",
+    "role",
+    "workload",
+    "status",
+    "counted",
+    "reasons",
+    "makespan_s",
+    "requests",
+    "sequences",
+    "failed",
+    "prompt_tokens",
+    "output_tokens",
+    "output_throughput_tok_s",
+    "total_token_throughput_tok_s",
+    "request_throughput_req_s",
+    "time_to_50_s",
+    "time_to_90_s",
+    "time_to_99_s",
+    "tail_share",
+    "bubble_ratio",
+    "length_inflation_max",
+    "length_inflation_p99",
+    "preemptions",
+    "prefix_queries",
+    "prefix_hits",
+    "kv_peak",
+    "p50_ttft_ms",
+    "p99_ttft_ms",
+    "p50_tpot_ms",
+    "p99_tpot_ms",
+    "p50_itl_ms",
+    "p99_itl_ms",
+    "p50_e2el_ms",
+    "p99_e2el_ms",
+    // What verl logs of a step, by verl's names.
+    "timing_s/gen",
+    "timing_per_token_ms/gen",
+    "response_length/mean",
+    "response_length/max",
+    "response_length/min",
+    "response_length/clip_ratio",
+];
+
+/// `summary.csv`: the cells, then the results of other programs.
+pub(super) fn cells(summary: &Summary) -> Result<Vec<u8>, csv::Error> {
+    let cells = summary.cells.iter().map(cell);
+    write(
+        CELL_COLUMNS,
+        cells.chain(summary.imported.iter().map(imported)),
+    )
+}
+
+/// `steps.csv`.
+pub(super) fn steps(summary: &Summary) -> Result<Vec<u8>, csv::Error> {
+    let of_cell = |cell| move |row| step(cell, row);
+    let rows = summary
+        .cells
+        .iter()
+        .flat_map(|cell| cell.steps.iter().map(of_cell(cell)));
+    write(STEP_COLUMNS, rows)
+}
+
+fn write(columns: &[&str], rows: impl Iterator<Item = Row>) -> Result<Vec<u8>, csv::Error> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(columns)?;
+    for row in rows {
+        debug_assert!(row.iter().all(|(name, _)| columns.contains(name)));
+        writer.write_record(columns.iter().map(|column| {
+            let field = row.iter().find(|(name, _)| name == column);
+            field.map_or("", |(_, field)| field.0.as_str())
+        }))?;
+    }
+    writer
+        .into_inner()
+        .map_err(|error| error.into_error().into())
+}
+
+fn cell(cell: &CellRow) -> Row {
+    let failures = cell
+        .failures
+        .iter()
+        .map(|f| format!("{}: {}", f.phase, f.message));
+    let reasons: Vec<String> = cell.skip.iter().cloned().chain(failures).collect();
+    let comparison = cell.comparison.as_ref();
+    let estimate = comparison.and_then(|c| c.estimate);
+    let interval = estimate.and_then(|e| e.interval);
+    let verdict = comparison.and_then(|c| c.verdict.as_ref());
+    let checkpoint = cell.checkpoint.as_ref();
+    let mut row = row! {
+        "model": cell.model.as_str(),
+        "precision": cell.precision.as_str(),
+        "mode": cell.mode.to_string(),
+        "measured_by": "rollbench",
+        "session": cell.session.as_str(),
+        "outcome": name(&cell.outcome),
+        "baseline": cell.baseline,
+        "planned_starts": cell.planned_starts,
+        "speedup": estimate.map(|e| e.ratio),
+        "speedup_low": interval.map(|i| i.low),
+        "speedup_high": interval.map(|i| i.high),
+        "speedup_level": interval.map(|i| i.level),
+        "speedup_baseline": comparison.map(|c| c.baseline.as_str()),
+        "speedup_blocks": estimate.map(|e| e.blocks),
+        "speedup_across_sessions": estimate.and(comparison).map(|c| c.across_sessions),
+        "verdict": verdict.and_then(|v| v.judgement.as_ref()).map(judgement),
+        "verdict_sentence": verdict.map(|v| v.sentence.as_str()),
+        "valid": cell.metrics.as_ref().map(|_| cell.invalid.is_empty()),
+        "invalid_reasons": cell.invalid.join("; "),
+        "warnings": cell.warnings.join("; "),
+        "reason": reasons.join("; "),
+        "checkpoint": checkpoint.map(|c| c.path.as_str()),
+        "checkpoint_format": checkpoint.and_then(|c| c.format.as_deref()),
+        "checkpoint_bytes": checkpoint.and_then(|c| c.bytes),
+        "kernels": cell.kernels.join("; "),
+    };
+    if let Some(metrics) = &cell.metrics {
+        row.extend(cell_metrics(metrics));
+    }
+    row
+}
+
+fn cell_metrics(m: &CellMetrics) -> Row {
+    let mut row = row! {
+        "starts": m.starts,
+        "steps": m.steps,
+        "output_throughput_tok_s": m.output_throughput,
+        "output_throughput_per_device_tok_s": m.output_throughput_per_device,
+        "total_token_throughput_tok_s": m.total_token_throughput,
+        "request_throughput_req_s": m.request_throughput,
+        "makespan_s": m.makespan_s,
+        "output_tokens": m.output_tokens,
+        "prompt_tokens": m.prompt_tokens,
+        "time_to_50_s": m.time_to_50_s,
+        "time_to_90_s": m.time_to_90_s,
+        "time_to_99_s": m.time_to_99_s,
+        "tail_share": m.tail_share,
+        "bubble_ratio": m.bubble_ratio,
+        "length_inflation_max": m.length_inflation_max,
+        "length_inflation_p99": m.length_inflation_p99,
+        "preemptions": m.preemptions,
+        "prefix_hit_rate": m.prefix_hit_rate,
+        "kv_peak": m.kv_peak,
+        "kv_tokens": m.kv_tokens,
+        "weights_bytes": m.weights_bytes,
+        "load_s": m.load_s,
+        "failed_requests": m.failed,
+    };
+    if let Some(latency) = &m.latency {
+        row.extend(latencies(latency));
+    }
+    row
+}
+
+fn latencies(latency: &Latency) -> Row {
+    let of =
+        |d: Option<Distribution>| d.map_or([f64::NAN; 5], |d| [d.mean, d.p50, d.p90, d.p95, d.p99]);
+    let [ttft, tpot, itl, e2el] = [
+        latency.ttft_ms,
+        latency.tpot_ms,
+        latency.itl_ms,
+        latency.e2el_ms,
+    ]
+    .map(of);
+    row! {
+        "mean_ttft_ms": ttft[0], "p50_ttft_ms": ttft[1], "p90_ttft_ms": ttft[2], "p95_ttft_ms": ttft[3], "p99_ttft_ms": ttft[4],
+        "mean_tpot_ms": tpot[0], "p50_tpot_ms": tpot[1], "p90_tpot_ms": tpot[2], "p95_tpot_ms": tpot[3], "p99_tpot_ms": tpot[4],
+        "mean_itl_ms": itl[0], "p50_itl_ms": itl[1], "p90_itl_ms": itl[2], "p95_itl_ms": itl[3], "p99_itl_ms": itl[4],
+        "mean_e2el_ms": e2el[0], "p50_e2el_ms": e2el[1], "p90_e2el_ms": e2el[2], "p95_e2el_ms": e2el[3], "p99_e2el_ms": e2el[4],
+    }
+}
+
+fn imported(row: &ImportedRow) -> Row {
+    let mode = match row.tool {
+        Tool::BenchThroughput => Mode::Offline,
+        Tool::BenchServe => Mode::Online,
+    };
+    let mut fields = row! {
+        "model": row.model.as_str(),
+        "precision": row.precision.as_str(),
+        "mode": mode.to_string(),
+        "measured_by": row.tool.to_string(),
+        "outcome": "done",
+        "starts": row.runs,
+        "output_tokens": row.output_tokens,
+        "output_throughput_tok_s": row.output_throughput,
+        "total_token_throughput_tok_s": row.total_token_throughput,
+        "request_throughput_req_s": row.request_throughput,
+        "failed_requests": row.failed,
+        "cannot_be_known": row.cannot_be_known.join("; "),
+    };
+    for (name, value) in &row.latencies_ms {
+        // Its median goes by that name, ours by `p50`.
+        let name = name.replacen("median_", "p50_", 1);
+        if let Some(column) = CELL_COLUMNS.iter().find(|column| **column == name) {
+            fields.push((column, (*value).into()));
+        }
+    }
+    fields
+}
+
+fn step(cell: &CellRow, step: &StepRow) -> Row {
+    let m = &step.metrics;
+    let length = m.response_length.as_ref();
+    let mut row = row! {
+        "model": cell.model.as_str(),
+        "precision": cell.precision.as_str(),
+        "mode": cell.mode.to_string(),
+        "session": step.session.as_str(),
+        "start": step.start.as_str(),
+        "arm": name(&step.arm),
+        "block": step.block,
+        "attempt": step.attempt,
+        "step": step.step,
+        "role": name(&step.role),
+        "workload": step.workload.as_str(),
+        "status": name(&step.status),
+        "counted": step.counted,
+        "reasons": step.reasons.join("; "),
+        "makespan_s": m.makespan_s,
+        "requests": m.requests,
+        "sequences": m.sequences,
+        "failed": m.failed,
+        "prompt_tokens": m.prompt_tokens,
+        "output_tokens": m.output_tokens,
+        "output_throughput_tok_s": m.output_throughput,
+        "total_token_throughput_tok_s": m.total_token_throughput,
+        "request_throughput_req_s": m.request_throughput,
+        "time_to_50_s": m.time_to_50_s,
+        "time_to_90_s": m.time_to_90_s,
+        "time_to_99_s": m.time_to_99_s,
+        "tail_share": m.tail_share,
+        "bubble_ratio": m.bubble_ratio,
+        "length_inflation_max": length.map(crate::stats::ResponseLength::inflation_max),
+        "length_inflation_p99": length.map(crate::stats::ResponseLength::inflation_p99),
+        "preemptions": m.preemptions,
+        "prefix_queries": m.prefix_queries,
+        "prefix_hits": m.prefix_hits,
+        "kv_peak": m.kv_peak,
+        "timing_s/gen": m.makespan_s,
+        "timing_per_token_ms/gen": 1e3 * m.makespan_s / m.output_tokens as f64,
+        "response_length/mean": length.map(|l| l.mean),
+        "response_length/max": length.map(|l| l.max),
+        "response_length/min": length.map(|l| l.min),
+        "response_length/clip_ratio": length.and_then(|l| l.clip_ratio),
+    };
+    if let Some(latency) = &m.latency {
+        let known = latencies(latency).into_iter();
+        row.extend(known.filter(|(name, _)| STEP_COLUMNS.contains(name)));
+    }
+    row
+}

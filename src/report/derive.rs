@@ -1,0 +1,260 @@
+//! From one record to all that a summary needs of it. The raw columns are dropped here, so that a folder of a
+//! thousand records fits into little memory.
+
+use std::collections::BTreeMap;
+
+use super::model::{CellRow, Environment, FailureRow, LeakRow, Outcome};
+use crate::record::{
+    Arm, CellRecord, CellStatus, EngineStart, Foreign, Found, Role, Session, StartStatus,
+    WorkloadInfo,
+};
+use crate::stats::{self, BlockLog, CellMetrics, Estimate, blocks};
+
+/// What is kept of one file.
+#[derive(Debug)]
+pub enum Derived {
+    /// Of a record of rollbench.
+    Cell(Box<DerivedCell>),
+    /// A result of another program.
+    Foreign(Foreign),
+}
+
+/// What is kept of a record.
+#[derive(Debug)]
+pub struct DerivedCell {
+    pub(super) row: CellRow,
+    pub(super) session: Session,
+    /// Of the main arm.
+    pub(super) blocks: Vec<BlockLog>,
+    /// The baseline over itself; absent without a calibration.
+    pub(super) calibration: Option<Estimate>,
+    pub(super) environments: Vec<Environment>,
+    pub(super) leaks: Vec<LeakRow>,
+    pub(super) workloads: Vec<(String, WorkloadInfo)>,
+    /// Prompt and output tokens by workload and step index: equal in cells that may be compared.
+    pub(super) tokens: BTreeMap<(String, u32), (u64, u64)>,
+    /// Mean seconds from the gate to the end of the stop; absent without a complete engine start.
+    pub(super) start_s: Option<f64>,
+}
+
+impl DerivedCell {
+    /// The smallest relative difference that this cell's session can tell from none; absent without a calibration.
+    pub(super) fn resolution(&self) -> Option<f64> {
+        let effect = self.session.inference.smallest_effect;
+        stats::resolution(self.calibration?, effect).map(|r| r.resolution)
+    }
+}
+
+/// Derives what a summary needs.
+pub fn derive(found: Found) -> Derived {
+    match found {
+        Found::Record(record) => Derived::Cell(Box::new(derive_cell(&record))),
+        Found::Foreign(foreign) => Derived::Foreign(foreign),
+    }
+}
+
+fn derive_cell(record: &CellRecord) -> DerivedCell {
+    let starts = stats::counted_starts(record, Arm::Main);
+    let steps = stats::step_rows(record);
+    let metrics = CellMetrics::of(record, &steps);
+    let facts = || record.starts.iter().rev().filter_map(|s| s.engine.as_ref());
+    let tokens = steps
+        .iter()
+        .filter(|row| row.counted && row.arm == Arm::Main)
+        .map(|row| {
+            let tokens = (row.metrics.prompt_tokens, row.metrics.output_tokens);
+            ((row.workload.clone(), row.step), tokens)
+        })
+        .collect();
+    let row = CellRow {
+        model: record.cell.id.model.clone(),
+        precision: record.cell.id.precision.clone(),
+        mode: record.cell.mode,
+        model_label: record.cell.labels.model.clone(),
+        precision_label: record.cell.labels.precision.clone(),
+        baseline: record.cell.id.precision == record.session.matrix.baseline,
+        session: record.session.id.clone(),
+        outcome: outcome(record),
+        planned_starts: record.session.plan.blocks,
+        skip: record.skip.as_ref().map(ToString::to_string),
+        failures: record.starts.iter().filter_map(failure).collect(),
+        interrupted_starts: count(record, StartStatus::Interrupted),
+        checkpoint: record.cell.checkpoint.clone(),
+        kernels: facts()
+            .next()
+            .map(|f| f.kernels.clone())
+            .unwrap_or_default(),
+        config_difference: facts()
+            .next()
+            .map(|f| f.difference.clone())
+            .unwrap_or_default(),
+        invalid: if metrics.is_some() {
+            stats::reasons(&starts)
+        } else {
+            Vec::new()
+        },
+        warnings: warnings(record, &starts),
+        metrics,
+        comparison: None,
+        steps,
+    };
+    DerivedCell {
+        row,
+        session: record.session.clone(),
+        blocks: stats::block_logs(record, Arm::Main),
+        calibration: blocks::calibration(record),
+        environments: record
+            .starts
+            .iter()
+            .map(|s| environment(record, s))
+            .collect(),
+        leaks: record
+            .starts
+            .iter()
+            .flat_map(|s| leaks(record, s))
+            .collect(),
+        workloads: record
+            .workloads
+            .iter()
+            .map(|(name, workload)| (name.clone(), workload.clone()))
+            .collect(),
+        tokens,
+        start_s: mean(starts.iter().map(|start| wall_s(start))),
+    }
+}
+
+fn count(record: &CellRecord, status: StartStatus) -> usize {
+    record.starts.iter().filter(|s| s.status == status).count()
+}
+
+fn outcome(record: &CellRecord) -> Outcome {
+    if count(record, StartStatus::Running) > 0 {
+        return Outcome::Running;
+    }
+    match record.status {
+        CellStatus::Skipped => Outcome::Skipped,
+        CellStatus::Planned => Outcome::Planned,
+        CellStatus::Done => Outcome::Done,
+        CellStatus::Partial => Outcome::Partial,
+        CellStatus::Failed
+            if count(record, StartStatus::Failed) == 0 && !record.starts.is_empty() =>
+        {
+            Outcome::Interrupted
+        }
+        CellStatus::Failed => Outcome::Failed,
+    }
+}
+
+fn failure(start: &EngineStart) -> Option<FailureRow> {
+    let failure = start.failure.as_ref()?;
+    Some(FailureRow {
+        block: start.block,
+        phase: failure.phase,
+        kind: failure.kind,
+        message: failure.message.clone(),
+        diagnosis: failure.diagnosis.clone(),
+        hint: failure.hint.clone(),
+        exit: failure.exit,
+        log: failure.log.clone(),
+    })
+}
+
+fn leaks(record: &CellRecord, start: &EngineStart) -> Vec<LeakRow> {
+    let leaks = start.stop.iter().flat_map(|stop| &stop.leaks);
+    leaks
+        .map(|leak| LeakRow {
+            cell: record.cell.id.to_string(),
+            mode: record.cell.mode,
+            block: start.block,
+            pid: leak.pid,
+            name: leak.name.clone(),
+            command: leak.command.clone(),
+            ended: leak.ended,
+        })
+        .collect()
+}
+
+fn environment(record: &CellRecord, start: &EngineStart) -> Environment {
+    let device = |d: &crate::record::DeviceInfo| match &d.driver {
+        Some(driver) => format!("{} (driver {driver})", d.name),
+        None => d.name.clone(),
+    };
+    Environment {
+        host: start.host.name.clone(),
+        kernel: start.host.kernel.clone(),
+        cpu: start.host.cpu.clone(),
+        cpus: start.host.cpus,
+        memory_bytes: start.host.memory_bytes,
+        devices: start.devices.iter().map(device).collect(),
+        platform: start.engine.as_ref().map(|e| e.platform.clone()),
+        versions: start
+            .engine
+            .as_ref()
+            .map(|e| e.versions.clone())
+            .unwrap_or_default(),
+        env: start.env.clone(),
+        cells: vec![record.cell.id.to_string()],
+    }
+}
+
+fn warnings(record: &CellRecord, starts: &[&EngineStart]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for start in starts {
+        let makespans: Vec<f64> = stats::counted_steps(start)
+            .iter()
+            .map(|s| s.makespan_ns as f64 / 1e9)
+            .collect();
+        let Some(steadiness) = stats::steadiness(&makespans).filter(stats::Steadiness::warn) else {
+            continue;
+        };
+        let place = match starts.len() {
+            1 => String::new(),
+            _ => format!("block {}: ", start.block),
+        };
+        let trend = steadiness.slope.map_or_else(String::new, |slope| {
+            format!(", {:+.1} % per step", 100.0 * slope)
+        });
+        warnings.push(format!(
+            "{place}the measured steps vary by {:.1} % (standard deviation over mean{trend})",
+            100.0 * steadiness.cv
+        ));
+    }
+    if record
+        .cell
+        .checkpoint
+        .as_ref()
+        .is_some_and(|c| c.shape_only)
+    {
+        warnings.push("weights of the right shape only: speed, not text".to_owned());
+    }
+    let saturated = starts
+        .iter()
+        .flat_map(|s| &s.steps)
+        .filter(|s| s.role == Role::Measured && s.client.as_ref().is_some_and(|c| c.saturated))
+        .count();
+    if saturated > 0 {
+        warnings.push(format!(
+            "the client was the bottleneck in {saturated} steps"
+        ));
+    }
+    warnings
+}
+
+/// Seconds that a start took, from the gate to the proof that nothing is left.
+fn wall_s(start: &EngineStart) -> f64 {
+    let gates = [&start.gate.before, &start.gate.after];
+    let waited: u64 = gates
+        .iter()
+        .filter_map(|g| g.as_ref())
+        .map(|g| g.waited_ns)
+        .sum();
+    let stepped: u64 = start.steps.iter().map(|s| s.makespan_ns).sum();
+    (waited + stepped) as f64 / 1e9
+        + start.engine.as_ref().map_or(0.0, |e| e.load_s)
+        + start.stop.as_ref().map_or(0.0, |s| s.ms as f64 / 1e3)
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (sum, count) = values.fold((0.0, 0_u32), |(sum, n), value| (sum + value, n + 1));
+    (count > 0).then(|| sum / f64::from(count))
+}

@@ -1,0 +1,507 @@
+//! The summary as sections of tables and lists, which text and Markdown draw alike.
+
+use super::figures::{NONE, count, number, or_none, percent};
+use super::model::{
+    CellRow, Environment, ImportedRow, Note, Outcome, SessionRow, Summary, WorkloadRow,
+};
+use crate::stats::{Distribution, Latency};
+use crate::units::{Bytes, Mode};
+use crate::workload::WorkloadSpec;
+
+/// A titled part of the summary.
+pub(super) struct Section {
+    pub(super) title: String,
+    pub(super) body: Body,
+}
+
+pub(super) enum Body {
+    Table(Table),
+    /// Lines, each with a command to go on with, if there is one.
+    List(Vec<Note>),
+}
+
+/// Cells as text; the first `labels` columns are words, the rest numbers.
+pub(super) struct Table {
+    pub(super) labels: usize,
+    pub(super) header: Vec<String>,
+    pub(super) rows: Vec<Vec<String>>,
+}
+
+/// Numbered remarks on table rows, said below the tables.
+#[derive(Default)]
+struct Remarks(Vec<String>);
+
+impl Remarks {
+    /// Adds a remark and gives its mark, such as ` (2)`.
+    fn add(&mut self, text: String) -> String {
+        let number = self
+            .0
+            .iter()
+            .position(|known| *known == text)
+            .unwrap_or_else(|| {
+                self.0.push(text);
+                self.0.len() - 1
+            });
+        format!(" ({})", number + 1)
+    }
+}
+
+/// All sections that have something to say.
+pub(super) fn sections(summary: &Summary) -> Vec<Section> {
+    let mut remarks = Remarks::default();
+    let mut sections = Vec::new();
+    for mode in [Mode::Offline, Mode::Online] {
+        let cells: Vec<_> = summary.cells.iter().filter(|c| c.mode == mode).collect();
+        if cells.is_empty() {
+            continue;
+        }
+        let title = match mode {
+            Mode::Offline => "Offline: LLM.generate, all requests at once",
+            Mode::Online => "Online: vllm serve, streaming client",
+        };
+        sections.push(table(title, throughput_table(&cells, &mut remarks)));
+        if mode == Mode::Online {
+            sections.push(table("Online: latency", latency_table(&cells)));
+        }
+    }
+    sections.extend(list("Against the baseline", verdicts(summary)));
+    if !summary.imported.is_empty() {
+        sections.push(table(
+            "Imported",
+            imported_table(&summary.imported, &mut remarks),
+        ));
+    }
+    let remarks = remarks
+        .0
+        .iter()
+        .enumerate()
+        .map(|(i, text)| format!("({}) {text}", i + 1));
+    sections.extend(list("Remarks", remarks));
+    sections.extend(list("Warnings", warnings(summary)));
+    sections.extend(list("Processes that outlived their engine", leaks(summary)));
+    let passed_over = summary
+        .passed_over
+        .iter()
+        .map(|p| format!("{}: {}", p.file, p.reason));
+    sections.extend(list("Files passed over", passed_over));
+    sections.extend(checkpoints(summary).map(|t| table("Checkpoints", t)));
+    sections.extend(list("Measured on", measured_on(summary)));
+    if !summary.notes.is_empty() {
+        sections.push(Section {
+            title: "Notes".to_owned(),
+            body: Body::List(summary.notes.clone()),
+        });
+    }
+    sections
+}
+
+fn table(title: &str, table: Table) -> Section {
+    Section {
+        title: title.to_owned(),
+        body: Body::Table(table),
+    }
+}
+
+fn list(title: &str, lines: impl IntoIterator<Item = String>) -> Option<Section> {
+    let items: Vec<Note> = lines
+        .into_iter()
+        .map(|text| Note {
+            text,
+            command: None,
+        })
+        .collect();
+    (!items.is_empty()).then(|| Section {
+        title: title.to_owned(),
+        body: Body::List(items),
+    })
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
+fn throughput_table(cells: &[&CellRow], remarks: &mut Remarks) -> Table {
+    let speedups = cells.iter().any(|c| c.comparison.is_some());
+    let mut header = words(&["Model", "Precision", "Measured"]);
+    if speedups {
+        header.push("Speed-up".to_owned());
+    }
+    header.extend(words(&[
+        "Output tok/s",
+        "Total tok/s",
+        "Requests/s",
+        "Makespan s",
+        "Tail %",
+        "Preempt.",
+        "KV tokens",
+        "Load s",
+    ]));
+    let row = |cell: &&CellRow| {
+        let m = cell.metrics.as_ref();
+        let mut row = vec![
+            cell.model_label.clone(),
+            cell.precision_label.clone(),
+            measured(cell, remarks),
+        ];
+        if speedups {
+            row.push(speedup(cell, remarks));
+        }
+        row.extend([
+            or_none(m.map(|m| m.output_throughput), number),
+            or_none(m.map(|m| m.total_token_throughput), number),
+            or_none(m.map(|m| m.request_throughput), number),
+            or_none(m.map(|m| m.makespan_s), number),
+            or_none(m.and_then(|m| m.tail_share), percent),
+            or_none(m.and_then(|m| m.preemptions), count),
+            or_none(m.and_then(|m| m.kv_tokens), count),
+            or_none(m.and_then(|m| m.load_s), |s| format!("{s:.1}")),
+        ]);
+        row
+    };
+    Table {
+        labels: 3,
+        rows: cells.iter().map(row).collect(),
+        header,
+    }
+}
+
+/// How much was measured, or why not, with marks for the reasons.
+fn measured(cell: &CellRow, remarks: &mut Remarks) -> String {
+    let title = cell.title();
+    let mut marks = String::new();
+    let mut shown = match (&cell.metrics, cell.outcome) {
+        (Some(m), outcome) => {
+            let steps = match (m.starts, m.steps) {
+                (1, 1) => "1 step".to_owned(),
+                (1, steps) => format!("{steps} steps"),
+                (starts, steps) if steps % starts == 0 => {
+                    format!("{starts} x {} steps", steps / starts)
+                }
+                (starts, steps) => format!("{steps} steps in {starts} starts"),
+            };
+            if outcome == Outcome::Done {
+                steps
+            } else {
+                format!("{steps}, {} of {} starts", m.starts, cell.planned_starts)
+            }
+        }
+        (None, Outcome::Skipped) => "skipped".to_owned(),
+        (None, Outcome::Failed) => "failed".to_owned(),
+        (None, Outcome::Interrupted) => "interrupted".to_owned(),
+        (None, Outcome::Running) => "running".to_owned(),
+        (None, Outcome::Planned) => "not begun".to_owned(),
+        (None, Outcome::Done | Outcome::Partial) => "no valid step".to_owned(),
+    };
+    if let Some(skip) = &cell.skip {
+        marks += &remarks.add(format!("{title}: skipped: {skip}"));
+    }
+    for reason in &cell.invalid {
+        marks += &remarks.add(format!("{title}: not valid: {reason}"));
+    }
+    for failure in &cell.failures {
+        let mut text = format!(
+            "{title}: failed while {}: {}",
+            failure.phase, failure.message
+        );
+        for more in [&failure.diagnosis, &failure.hint].into_iter().flatten() {
+            text += &format!("; {more}");
+        }
+        if !failure.log.is_empty() {
+            text += &format!(" (log: {})", failure.log);
+        }
+        marks += &remarks.add(text);
+    }
+    if cell.interrupted_starts > 0 {
+        let starts = match cell.interrupted_starts {
+            1 => "an engine start was".to_owned(),
+            n => format!("{n} engine starts were"),
+        };
+        marks += &remarks.add(format!(
+            "{title}: {starts} interrupted; kept in the record, and in no number"
+        ));
+    }
+    if !cell.invalid.is_empty() {
+        shown += ", not valid";
+    }
+    shown + &marks
+}
+
+fn speedup(cell: &CellRow, remarks: &mut Remarks) -> String {
+    if cell.baseline {
+        return if cell.metrics.is_some() {
+            "baseline"
+        } else {
+            NONE
+        }
+        .to_owned();
+    }
+    let Some(comparison) = &cell.comparison else {
+        return NONE.to_owned();
+    };
+    if let Some(why) = &comparison.incomparable {
+        return format!(
+            "{NONE}{}",
+            remarks.add(format!("{}: no speed-up: {why}", cell.title()))
+        );
+    }
+    let mark = if comparison.across_sessions { "*" } else { "" };
+    or_none(comparison.estimate, |e| format!("{:.2}x{mark}", e.ratio))
+}
+
+fn latency_table(cells: &[&CellRow]) -> Table {
+    let header = [
+        "Model",
+        "Precision",
+        "TTFT p50 ms",
+        "p99",
+        "TPOT p50 ms",
+        "p99",
+        "ITL p50 ms",
+        "p99",
+        "E2EL p50 ms",
+        "p99",
+    ];
+    let row = |cell: &&CellRow| {
+        let none = Latency::default();
+        let latency = cell
+            .metrics
+            .as_ref()
+            .and_then(|m| m.latency.as_ref())
+            .unwrap_or(&none);
+        let mut row = vec![cell.model_label.clone(), cell.precision_label.clone()];
+        for d in [
+            latency.ttft_ms,
+            latency.tpot_ms,
+            latency.itl_ms,
+            latency.e2el_ms,
+        ] {
+            let at = |of: fn(Distribution) -> f64| or_none(d.map(of), number);
+            row.extend([at(|d| d.p50), at(|d| d.p99)]);
+        }
+        row
+    };
+    Table {
+        labels: 2,
+        header: words(&header),
+        rows: cells.iter().map(row).collect(),
+    }
+}
+
+fn imported_table(imported: &[ImportedRow], remarks: &mut Remarks) -> Table {
+    let header = [
+        "Model",
+        "Precision",
+        "Measured by",
+        "Runs",
+        "Output tok/s",
+        "Total tok/s",
+        "Requests/s",
+    ];
+    let row = |row: &ImportedRow| {
+        let output = match row.output_throughput {
+            Some(throughput) => number(throughput),
+            None => format!(
+                "unknown{}",
+                remarks.add(format!(
+                    "{} writes no count of output tokens: their throughput cannot be known from its file",
+                    row.tool
+                ))
+            ),
+        };
+        vec![
+            row.model.clone(),
+            row.precision.clone(),
+            row.tool.to_string(),
+            row.runs.to_string(),
+            output,
+            number(row.total_token_throughput),
+            number(row.request_throughput),
+        ]
+    };
+    Table {
+        labels: 3,
+        header: words(&header),
+        rows: imported.iter().map(row).collect(),
+    }
+}
+
+fn warnings(summary: &Summary) -> Vec<String> {
+    let of_cell = |cell: &CellRow| {
+        let title = cell.title();
+        let lines = cell
+            .warnings
+            .iter()
+            .map(|warning| format!("{title}: {warning}"));
+        lines.collect::<Vec<_>>()
+    };
+    summary.cells.iter().flat_map(of_cell).collect()
+}
+
+/// The verdicts, a line a cell.
+fn verdicts(summary: &Summary) -> Vec<String> {
+    let line = |cell: &CellRow| {
+        let verdict = cell.comparison.as_ref()?.verdict.as_ref()?;
+        let mode = match cell.mode {
+            Mode::Offline => "",
+            Mode::Online => " (online)",
+        };
+        Some(format!("{}{mode} {}", cell.model_label, verdict.sentence))
+    };
+    summary.cells.iter().filter_map(line).collect()
+}
+
+fn leaks(summary: &Summary) -> Vec<String> {
+    let line = |leak: &super::model::LeakRow| {
+        let end = if leak.ended {
+            "was ended"
+        } else {
+            "could not be ended"
+        };
+        format!(
+            "{} block {}: {} (pid {}) {end}",
+            leak.cell, leak.block, leak.name, leak.pid
+        )
+    };
+    summary.leaks.iter().map(line).collect()
+}
+
+fn checkpoints(summary: &Summary) -> Option<Table> {
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for cell in &summary.cells {
+        let Some(checkpoint) = &cell.checkpoint else {
+            continue;
+        };
+        let row = vec![
+            cell.model_label.clone(),
+            cell.precision_label.clone(),
+            checkpoint
+                .format
+                .clone()
+                .unwrap_or_else(|| "unknown".to_owned()),
+            if cell.kernels.is_empty() {
+                NONE.to_owned()
+            } else {
+                cell.kernels.join(", ")
+            },
+            or_none(checkpoint.bytes, |bytes| Bytes(bytes).to_string()),
+        ];
+        if !rows.contains(&row) {
+            rows.push(row);
+        }
+    }
+    (!rows.is_empty()).then(|| Table {
+        labels: 4,
+        header: words(&[
+            "Model",
+            "Precision",
+            "Weights really are",
+            "Kernels",
+            "Size",
+        ]),
+        rows,
+    })
+}
+
+fn measured_on(summary: &Summary) -> Vec<String> {
+    let all = summary.cells.iter().filter(|c| !c.steps.is_empty()).count();
+    let mut lines: Vec<String> = summary
+        .environments
+        .iter()
+        .map(|e| environment(e, summary.environments.len() > 1))
+        .collect();
+    lines.extend(summary.workloads.iter().map(|w| workload(w, all)));
+    for cell in summary
+        .cells
+        .iter()
+        .filter(|c| !c.config_difference.is_empty())
+    {
+        for (name, difference) in &cell.config_difference {
+            lines.push(format!(
+                "{}: {name} was asked as {} and is {}",
+                cell.title(),
+                difference.requested,
+                difference.effective
+            ));
+        }
+    }
+    lines.extend(summary.sessions.iter().map(session));
+    lines
+}
+
+fn environment(e: &Environment, one_of_several: bool) -> String {
+    let devices = match e.devices.as_slice() {
+        [] => "no accelerator".to_owned(),
+        devices => counted(devices),
+    };
+    let mut line = format!(
+        "{}: {devices}; {} ({} CPUs, {}), Linux {}",
+        e.host,
+        e.cpu,
+        e.cpus,
+        Bytes(e.memory_bytes),
+        e.kernel
+    );
+    if let Some(platform) = &e.platform {
+        let versions: Vec<String> = e.versions.iter().map(|(n, v)| format!("{n} {v}")).collect();
+        line += &format!("; {} on {platform}", versions.join(", "));
+    }
+    if one_of_several {
+        line += &format!(": {}", e.cells.join(", "));
+    }
+    line
+}
+
+/// `2 x NAME, OTHER`.
+fn counted(names: &[String]) -> String {
+    let mut distinct: Vec<(&String, usize)> = Vec::new();
+    for name in names {
+        match distinct.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, number)) => *number += 1,
+            None => distinct.push((name, 1)),
+        }
+    }
+    let shown = distinct.into_iter().map(|(name, number)| match number {
+        1 => name.clone(),
+        _ => format!("{number} x {name}"),
+    });
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+fn workload(w: &WorkloadRow, cells: usize) -> String {
+    let what = match serde_json::from_value::<WorkloadSpec>(w.spec.clone()) {
+        Ok(spec) => format!(
+            "{} prompts x {} samples, up to {} tokens in, {} out",
+            spec.num_prompts,
+            spec.n,
+            spec.prompt.max(),
+            spec.response.max()
+        ),
+        Err(_) => w.spec.to_string(),
+    };
+    let digest: String = w.sha256.chars().take(12).collect();
+    let mut line = format!(
+        "workload {}: {what}, seed {}, sha256 {digest}",
+        w.name, w.seed
+    );
+    if w.cells.len() < cells {
+        line += &format!(": {}", w.cells.join(", "));
+    }
+    line
+}
+
+fn session(s: &SessionRow) -> String {
+    let mut line = format!(
+        "session {}: {}, rollbench {}, {}; {} x ({} warm-up + {} measured steps) a cell",
+        s.id,
+        s.started.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        s.rollbench,
+        s.matrix.source,
+        s.plan.blocks,
+        s.plan.warmup,
+        s.plan.steps
+    );
+    if let Some(earlier) = &s.resumes {
+        line += &format!("; goes on with {earlier}");
+    }
+    line
+}

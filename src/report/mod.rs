@@ -1,0 +1,22 @@
+//! One summary, several formats. Everything is computed from records by `stats`; nothing here measures, and nothing
+//! here knows how a number was measured.
+
+mod csv;
+mod derive;
+mod document;
+mod figures;
+mod json;
+mod markdown;
+mod model;
+mod summary;
+#[cfg(test)]
+mod tests;
+mod text;
+mod write;
+
+pub use derive::{Derived, derive};
+pub use model::{
+    CellRow, Comparison, Environment, FailureRow, ImportedRow, LeakRow, Note, Outcome, SessionRow,
+    Summary, WorkloadRow,
+};
+pub use write::{FILES, Format, read, render, write_all};

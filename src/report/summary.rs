@@ -1,0 +1,454 @@
+//! From what was derived of each file to the summary of the folder: order, comparisons, notes.
+
+use std::collections::BTreeMap;
+
+use super::derive::{Derived, DerivedCell};
+use super::model::{
+    Comparison, Environment, ImportedRow, Note, Outcome, SCHEMA, SessionRow, Summary, WorkloadRow,
+};
+use crate::record::{Foreign, PassedOver, Session, Tool};
+use crate::stats::{self, Estimate, Evidence, Ratios, blocks};
+use crate::units::{Mode, ModelId, PrecisionId};
+
+/// Engine starts that verdicts need at least.
+const BLOCKS_FOR_VERDICTS: u32 = 6;
+
+impl Summary {
+    /// Of everything that was derived, in any order.
+    pub fn new(derived: Vec<Derived>, passed_over: Vec<PassedOver>) -> Self {
+        let mut cells = Vec::new();
+        let mut foreign = Vec::new();
+        for derived in derived {
+            match derived {
+                Derived::Cell(cell) => cells.push(*cell),
+                Derived::Foreign(result) => foreign.push(result),
+            }
+        }
+        let sessions = sessions(&cells);
+        sort(&mut cells, &sessions);
+        let comparisons: Vec<_> = cells.iter().map(|cell| compare(cell, &cells)).collect();
+        for (cell, comparison) in cells.iter_mut().zip(comparisons) {
+            cell.row.comparison = comparison;
+        }
+        let notes = notes(&cells, &sessions);
+        let environments = environments(&cells);
+        let workloads = workloads(&cells);
+        let leaks = cells.iter().flat_map(|c| c.leaks.iter().cloned()).collect();
+        Self {
+            schema: SCHEMA,
+            sessions: sessions.iter().map(session_row).collect(),
+            cells: cells.into_iter().map(|cell| cell.row).collect(),
+            imported: imported(foreign),
+            environments,
+            workloads,
+            leaks,
+            passed_over,
+            notes,
+        }
+    }
+}
+
+/// The distinct sessions, oldest first.
+fn sessions(cells: &[DerivedCell]) -> Vec<Session> {
+    let mut sessions: Vec<Session> = Vec::new();
+    for cell in cells {
+        if sessions.iter().all(|s| s.id != cell.session.id) {
+            sessions.push(cell.session.clone());
+        }
+    }
+    sessions.sort_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id)));
+    sessions
+}
+
+fn session_row(session: &Session) -> SessionRow {
+    SessionRow {
+        id: session.id.clone(),
+        started: session.started,
+        rollbench: session.rollbench.clone(),
+        argv: session.argv.clone(),
+        resumes: session.resumes.clone(),
+        matrix: session.matrix.clone(),
+        plan: session.plan,
+        seed: session.seed,
+    }
+}
+
+/// Models, then modes, then precisions: each in the order of declaration, as far as the sessions together tell.
+fn sort(cells: &mut [DerivedCell], sessions: &[Session]) {
+    let models: Vec<ModelId> = merged(sessions.iter().map(|s| s.matrix.models.as_slice()));
+    let precisions: Vec<PrecisionId> =
+        merged(sessions.iter().map(|s| s.matrix.precisions.as_slice()));
+    cells.sort_by_cached_key(|cell| {
+        let row = &cell.row;
+        (
+            place(&models, &row.model),
+            row.model.clone(),
+            row.mode,
+            place(&precisions, &row.precision),
+            row.precision.clone(),
+        )
+    });
+}
+
+fn place<T: PartialEq>(order: &[T], item: &T) -> usize {
+    order.iter().position(|o| o == item).unwrap_or(order.len())
+}
+
+/// One order out of several: an item that is new goes behind the one that it follows in its own list.
+fn merged<'a, T: Clone + PartialEq + 'a>(lists: impl Iterator<Item = &'a [T]>) -> Vec<T> {
+    let mut order: Vec<T> = Vec::new();
+    for list in lists {
+        let known = |item: &T| order.iter().position(|o| o == item);
+        let mut next = list.iter().find_map(known).unwrap_or(order.len());
+        for item in list {
+            if let Some(at) = order.iter().position(|o| o == item) {
+                next = at + 1;
+            } else {
+                order.insert(next, item.clone());
+                next += 1;
+            }
+        }
+    }
+    order
+}
+
+fn baseline_of<'a>(cell: &DerivedCell, cells: &'a [DerivedCell]) -> Option<&'a DerivedCell> {
+    cells.iter().find(|other| {
+        other.row.model == cell.row.model
+            && other.row.mode == cell.row.mode
+            && other.row.precision == cell.session.matrix.baseline
+    })
+}
+
+/// The comparison of a cell with the baseline of its model, where both have numbers.
+fn compare(cell: &DerivedCell, cells: &[DerivedCell]) -> Option<Comparison> {
+    let baseline = baseline_of(cell, cells)?;
+    let is_compared = |c: &DerivedCell| {
+        c.row.model == cell.row.model
+            && c.row.mode == cell.row.mode
+            && c.row.precision != baseline.row.precision
+            && !c.blocks.is_empty()
+    };
+    if baseline.blocks.is_empty() || !is_compared(cell) {
+        return None;
+    }
+    let none = Comparison {
+        baseline: baseline.row.precision.clone(),
+        estimate: None,
+        verdict: None,
+        differences: Vec::new(),
+        across_sessions: false,
+        incomparable: incomparable(baseline, cell),
+    };
+    if none.incomparable.is_some() {
+        return Some(none);
+    }
+    let comparisons = cells.iter().filter(|c| is_compared(c)).count();
+    let differences = blocks::differences(&baseline.blocks, &cell.blocks);
+    let inference = cell.session.inference;
+    let estimate = if differences.is_empty() {
+        blocks::between_sessions(&baseline.blocks, &cell.blocks, comparisons)
+    } else if let (Some(first), Some(_)) = (inference.first_stage, inference.until) {
+        stats::two_stage(&differences, first as usize, comparisons)
+    } else {
+        stats::paired(&differences, comparisons)
+    };
+    let verdict = estimate.map(|estimate| {
+        stats::verdict(&Evidence {
+            cell: cell.row.precision_label.clone(),
+            baseline: baseline.row.precision_label.clone(),
+            estimate,
+            smallest_effect: inference.smallest_effect,
+            resolution: baseline.resolution(),
+            comparisons,
+            ratios: ratios(baseline, cell, &estimate),
+            reasons: reasons(baseline, cell),
+        })
+    });
+    Some(Comparison {
+        across_sessions: differences.is_empty(),
+        estimate,
+        verdict,
+        differences,
+        ..none
+    })
+}
+
+/// The same comparison by throughput and by makespan.
+fn ratios(baseline: &DerivedCell, cell: &DerivedCell, speedup: &Estimate) -> Option<Ratios> {
+    let throughput = |c: &DerivedCell| c.row.metrics.as_ref().map(|m| m.output_throughput);
+    Some(Ratios {
+        throughput: throughput(cell)? / throughput(baseline)?,
+        makespan: speedup.ratio,
+        profile: None,
+    })
+}
+
+/// Why nothing may be claimed of the two, although there is a ratio.
+fn reasons(baseline: &DerivedCell, cell: &DerivedCell) -> Vec<String> {
+    let name = &baseline.row.precision_label;
+    let theirs = baseline.row.invalid.iter().map(|r| format!("{name}: {r}"));
+    cell.row.invalid.iter().cloned().chain(theirs).collect()
+}
+
+/// Why no ratio of two cells means anything; absent if one does.
+fn incomparable(baseline: &DerivedCell, cell: &DerivedCell) -> Option<String> {
+    let name = &baseline.row.precision_label;
+    for (workload, ours) in &cell.workloads {
+        let theirs = baseline
+            .workloads
+            .iter()
+            .find(|(other, _)| other == workload);
+        if let Some((_, theirs)) = theirs
+            && !ours.sha256.is_empty()
+            && !theirs.sha256.is_empty()
+            && ours.sha256 != theirs.sha256
+        {
+            return Some(format!("{name} was given another workload"));
+        }
+    }
+    for (step, ours) in &cell.tokens {
+        if let Some(theirs) = baseline.tokens.get(step)
+            && theirs != ours
+        {
+            return Some(format!(
+                "{name} had {} prompt and {} output tokens in a step, this cell {} and {}",
+                theirs.0, theirs.1, ours.0, ours.1
+            ));
+        }
+    }
+    None
+}
+
+fn notes(cells: &[DerivedCell], sessions: &[Session]) -> Vec<Note> {
+    let mut notes = Vec::new();
+    let mut say = |text: String| {
+        notes.push(Note {
+            text,
+            command: None,
+        })
+    };
+    if cells
+        .iter()
+        .any(|cell| cell.row.outcome == Outcome::Running)
+    {
+        say("A session is at work in this folder: these numbers are not its last word.".to_owned());
+    }
+    for lone in lone_models(cells) {
+        say(lone);
+    }
+    if cells
+        .iter()
+        .any(|c| c.row.comparison.as_ref().is_some_and(|c| c.across_sessions))
+    {
+        say(
+            "* The baseline of this ratio was measured in another session: what differed between the two is in it."
+                .to_owned(),
+        );
+    }
+    notes.extend(more_blocks(cells, sessions));
+    notes
+}
+
+/// Models with numbers and without a baseline to compare them with.
+fn lone_models(cells: &[DerivedCell]) -> Vec<String> {
+    let mut said: Vec<(&ModelId, Mode)> = Vec::new();
+    let mut notes = Vec::new();
+    for cell in cells.iter().filter(|cell| !cell.blocks.is_empty()) {
+        let model = (&cell.row.model, cell.row.mode);
+        let compared = baseline_of(cell, cells).is_some_and(|b| !b.blocks.is_empty());
+        if compared || said.contains(&model) {
+            continue;
+        }
+        said.push(model);
+        notes.push(format!(
+            "No speed-up for {}: its baseline precision {} was not measured.",
+            cell.row.model_label, cell.session.matrix.baseline
+        ));
+    }
+    notes
+}
+
+/// The command that gives intervals and verdicts, if the latest session compared cells in one block.
+fn more_blocks(cells: &[DerivedCell], sessions: &[Session]) -> Option<Note> {
+    let latest = sessions.last()?;
+    let single = |cell: &&DerivedCell| {
+        let comparison = cell.row.comparison.as_ref();
+        cell.session.id == latest.id && comparison.is_some_and(|c| c.differences.len() == 1)
+    };
+    cells.iter().find(single)?;
+    let of_session = || cells.iter().filter(|c| c.session.id == latest.id);
+    let block_s: f64 = of_session().filter_map(|cell| cell.start_s).sum();
+    let minutes = (block_s * f64::from(BLOCKS_FOR_VERDICTS) / 60.0)
+        .ceil()
+        .max(1.0);
+    Some(Note {
+        text: format!(
+            "One engine start a cell: a difference cannot be told from luck. For intervals and verdicts \
+             (about {minutes:.0} minutes, by this run's own times):"
+        ),
+        command: Some(command(&latest.argv)),
+    })
+}
+
+/// The session's command line with `--blocks 6`.
+fn command(argv: &[String]) -> String {
+    let mut words = vec!["rollbench".to_owned()];
+    let mut arguments = argv.iter().skip(1);
+    while let Some(argument) = arguments.next() {
+        if argument == "--blocks" {
+            arguments.next();
+        } else if !argument.starts_with("--blocks=") && !argument.starts_with("--resume") {
+            words.push(quoted(argument));
+        }
+    }
+    words.push(format!("--blocks {BLOCKS_FOR_VERDICTS}"));
+    words.join(" ")
+}
+
+/// As a POSIX shell reads it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// Distinct surroundings, in the order in which the cells come.
+fn environments(cells: &[DerivedCell]) -> Vec<Environment> {
+    let mut distinct: Vec<Environment> = Vec::new();
+    for environment in cells.iter().flat_map(|cell| &cell.environments) {
+        let bare = |e: &Environment| Environment {
+            cells: Vec::new(),
+            ..e.clone()
+        };
+        match distinct.iter_mut().find(|d| bare(d) == bare(environment)) {
+            Some(known) => {
+                for cell in &environment.cells {
+                    if !known.cells.contains(cell) {
+                        known.cells.push(cell.clone());
+                    }
+                }
+            }
+            None => distinct.push(environment.clone()),
+        }
+    }
+    distinct
+}
+
+fn workloads(cells: &[DerivedCell]) -> Vec<WorkloadRow> {
+    let mut distinct: Vec<WorkloadRow> = Vec::new();
+    for cell in cells.iter().filter(|cell| !cell.row.steps.is_empty()) {
+        for (name, workload) in &cell.workloads {
+            let same = |d: &&mut WorkloadRow| {
+                d.name == *name
+                    && d.sha256 == workload.sha256
+                    && d.spec == workload.spec
+                    && d.seed == workload.seed
+            };
+            let id = cell.row.id();
+            match distinct.iter_mut().find(same) {
+                Some(known) if known.cells.contains(&id) => {}
+                Some(known) => known.cells.push(id),
+                None => distinct.push(WorkloadRow {
+                    name: name.clone(),
+                    spec: workload.spec.clone(),
+                    seed: workload.seed,
+                    sha256: workload.sha256.clone(),
+                    cells: vec![id],
+                }),
+            }
+        }
+    }
+    distinct
+}
+
+/// Foreign results by cell and program; several runs together.
+fn imported(foreign: Vec<Foreign>) -> Vec<ImportedRow> {
+    let mut groups: BTreeMap<(String, String, Tool), Vec<Foreign>> = BTreeMap::new();
+    for result in foreign {
+        let key = (result.model.clone(), result.precision.clone(), result.tool);
+        groups.entry(key).or_default().push(result);
+    }
+    groups
+        .into_iter()
+        .map(|((model, precision, tool), mut group)| {
+            group.sort_by(|a, b| (a.run, &a.file).cmp(&(b.run, &b.file)));
+            imported_row(model, precision, tool, &group)
+        })
+        .collect()
+}
+
+fn imported_row(model: String, precision: String, tool: Tool, group: &[Foreign]) -> ImportedRow {
+    let results: Vec<_> = group.iter().flat_map(|f| &f.results).collect();
+    let elapsed_s: f64 = results.iter().map(|r| r.elapsed_s).sum();
+    let requests: u64 = results.iter().map(|r| r.requests).sum();
+    let total: u64 = results.iter().map(|r| r.total_tokens).sum();
+    let output_tokens: Option<u64> = results.iter().map(|r| r.output_tokens).sum();
+    let mut cannot_be_known = vec![
+        "tail_share",
+        "bubble_ratio",
+        "preemptions",
+        "kv_tokens",
+        "load_s",
+    ];
+    if output_tokens.is_none() {
+        cannot_be_known.insert(0, "output_throughput_tok_s");
+    }
+    ImportedRow {
+        model,
+        precision,
+        tool,
+        files: group.iter().map(|f| f.file.clone()).collect(),
+        runs: results.len(),
+        elapsed_s,
+        requests,
+        failed: results.iter().map(|r| r.failed).sum(),
+        output_tokens,
+        output_throughput: output_tokens.map(|tokens| tokens as f64 / elapsed_s),
+        total_token_throughput: total as f64 / elapsed_s,
+        request_throughput: requests as f64 / elapsed_s,
+        latencies_ms: match results.as_slice() {
+            [single] => single.latencies_ms.clone(),
+            _ => indexmap::IndexMap::new(),
+        },
+        cannot_be_known,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_of_several_sessions_become_one() {
+        let merge = |lists: &[&[&'static str]]| merged(lists.iter().copied());
+        assert_eq!(
+            merge(&[&["bf16", "w8a8"], &["bf16", "w8a16", "w8a8"]]),
+            ["bf16", "w8a16", "w8a8"]
+        );
+        assert_eq!(merge(&[&["bf16"], &["fp8"]]), ["bf16", "fp8"]);
+        assert_eq!(merge(&[&["b"], &["a", "b"]]), ["a", "b"]);
+        assert_eq!(merge(&[&["a", "b"], &["b", "c"]]), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn the_command_is_the_sessions_own_with_more_blocks() {
+        let argv = [
+            "/usr/bin/rollbench",
+            "run",
+            "--blocks",
+            "1",
+            "--out",
+            "a b",
+            "--resume",
+            "--models=x",
+        ];
+        assert_eq!(
+            command(&argv.map(str::to_owned)),
+            "rollbench run --out 'a b' --models=x --blocks 6"
+        );
+    }
+}

@@ -1,0 +1,674 @@
+//! Every format, drawn from synthetic records.
+
+use std::fs;
+
+use super::{Derived, Format, Summary, derive, render};
+use crate::record::{
+    CellRecord, Found, Leak, Neighbour, PassedOver, StartStatus, StepStatus, Store, builder,
+    read_results,
+};
+use crate::units::Mode;
+
+fn summary(records: Vec<CellRecord>) -> Summary {
+    Summary::new(derived(records), Vec::new())
+}
+
+fn derived(records: Vec<CellRecord>) -> Vec<Derived> {
+    let found = |record: CellRecord| derive(Found::Record(Box::new(record)));
+    records.into_iter().map(found).collect()
+}
+
+fn shown(summary: &Summary, format: Format) -> String {
+    String::from_utf8(render(summary, format).unwrap()).unwrap()
+}
+
+fn text(summary: &Summary) -> String {
+    shown(summary, Format::Text { width: None })
+}
+
+/// One block: a baseline, a faster cell, a cell without a kernel.
+fn one_block() -> Vec<CellRecord> {
+    vec![
+        builder::done("demo", "bf16", &[&[2.0, 2.02, 1.98]]),
+        builder::done("demo", "w8a8", &[&[1.6, 1.62, 1.58]]),
+        builder::skipped("demo", "w8a16"),
+    ]
+}
+
+fn six_blocks() -> Vec<CellRecord> {
+    let of = |precision: &str, makespans: [f64; 6]| {
+        let rows = makespans.map(|m| [m, m * 1.01, m * 0.99]);
+        let rows: Vec<&[f64]> = rows.iter().map(<[f64; 3]>::as_slice).collect();
+        builder::done("demo", precision, &rows)
+    };
+    vec![
+        of("bf16", [2.0, 2.03, 1.99, 2.01, 2.02, 1.98]),
+        of("w8a8", [1.7, 1.73, 1.70, 1.71, 1.71, 1.69]),
+        of("w8a16", [2.0, 2.05, 1.97, 2.01, 2.03, 1.97]),
+    ]
+}
+
+#[test]
+fn one_block_as_text() {
+    insta::assert_snapshot!(text(&summary(one_block())), @r"
+    Offline: LLM.generate, all requests at once
+    ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+     Model   Precision   Measured      Speed-up   Output tok/s   Total tok/s   Requests/s   Makespan s   Tail %   Preempt.   KV tokens   Load s
+    ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+     DEMO    BF16        3 steps       baseline            128           384         4.00         2.00      8.8          0     123,456     40.0
+     DEMO    W8A8        3 steps          1.25x            160           480         5.00         1.60      8.8          0     123,456     40.0
+     DEMO    W8A16       skipped (1)          -              -             -            -            -        -          -           -        -
+    ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    Against the baseline
+      DEMO W8A8: 1.25x the throughput of BF16 (one engine start: no interval)
+
+    Remarks
+      (1) DEMO W8A16: skipped: unsupported on cpu: vLLM's CPU platform has no INT8 weight-only kernel
+
+    Checkpoints
+    ─────────────────────────────────────────────────────────────────────────────
+     Model   Precision   Weights really are   Kernels                       Size
+    ─────────────────────────────────────────────────────────────────────────────
+     DEMO    BF16        BF16                 SomeKernel for SomeScheme   269 MB
+     DEMO    W8A8        W8A8                 SomeKernel for SomeScheme   269 MB
+     DEMO    W8A16       W8A16                -                           269 MB
+    ─────────────────────────────────────────────────────────────────────────────
+
+    Measured on
+      node1: no accelerator; Some CPU (2 CPUs, 16.0 GB), Linux 6.18.0; torch 2.13.0, vllm 0.32.0+cpu on cpu
+      workload main: 4 prompts x 2 samples, up to 64 tokens in, 32 out, seed 0, sha256 abcdef012345
+      session s1: 2026-08-01 00:00:00 UTC, rollbench 0.1.0, rollbench.toml; 1 x (1 warm-up + 3 measured steps) a cell
+
+    Notes
+      One engine start a cell: a difference cannot be told from luck. For intervals and verdicts (about 11 minutes, by this run's own times):
+          rollbench run --blocks 6
+    ");
+}
+
+#[test]
+fn one_block_as_markdown() {
+    insta::assert_snapshot!(shown(&summary(one_block()), Format::Markdown), @r"
+    ### Offline: LLM.generate, all requests at once
+
+    | Model | Precision | Measured | Speed-up | Output tok/s | Total tok/s | Requests/s | Makespan s | Tail % | Preempt. | KV tokens | Load s |
+    | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+    | DEMO | BF16 | 3 steps | baseline | 128 | 384 | 4.00 | 2.00 | 8.8 | 0 | 123,456 | 40.0 |
+    | DEMO | W8A8 | 3 steps | 1.25x | 160 | 480 | 5.00 | 1.60 | 8.8 | 0 | 123,456 | 40.0 |
+    | DEMO | W8A16 | skipped (1) | - | - | - | - | - | - | - | - | - |
+
+    ### Against the baseline
+
+    - DEMO W8A8: 1.25x the throughput of BF16 (one engine start: no interval)
+
+    ### Remarks
+
+    - (1) DEMO W8A16: skipped: unsupported on cpu: vLLM's CPU platform has no INT8 weight-only kernel
+
+    ### Checkpoints
+
+    | Model | Precision | Weights really are | Kernels | Size |
+    | --- | --- | --- | --- | ---: |
+    | DEMO | BF16 | BF16 | SomeKernel for SomeScheme | 269 MB |
+    | DEMO | W8A8 | W8A8 | SomeKernel for SomeScheme | 269 MB |
+    | DEMO | W8A16 | W8A16 | - | 269 MB |
+
+    ### Measured on
+
+    - node1: no accelerator; Some CPU (2 CPUs, 16.0 GB), Linux 6.18.0; torch 2.13.0, vllm 0.32.0+cpu on cpu
+    - workload main: 4 prompts x 2 samples, up to 64 tokens in, 32 out, seed 0, sha256 abcdef012345
+    - session s1: 2026-08-01 00:00:00 UTC, rollbench 0.1.0, rollbench.toml; 1 x (1 warm-up + 3 measured steps) a cell
+
+    ### Notes
+
+    - One engine start a cell: a difference cannot be told from luck. For intervals and verdicts (about 11 minutes, by this run's own times):
+
+      ```
+      rollbench run --blocks 6
+      ```
+    ");
+}
+
+#[test]
+fn one_block_as_csv() {
+    insta::assert_snapshot!(shown(&summary(one_block()), Format::Csv), @r"
+    model,precision,mode,measured_by,session,outcome,baseline,starts,planned_starts,steps,speedup,speedup_low,speedup_high,speedup_level,speedup_baseline,speedup_blocks,speedup_across_sessions,verdict,verdict_sentence,output_throughput_tok_s,output_throughput_per_device_tok_s,total_token_throughput_tok_s,request_throughput_req_s,makespan_s,output_tokens,prompt_tokens,time_to_50_s,time_to_90_s,time_to_99_s,tail_share,bubble_ratio,length_inflation_max,length_inflation_p99,preemptions,prefix_hit_rate,kv_peak,kv_tokens,weights_bytes,load_s,failed_requests,mean_ttft_ms,p50_ttft_ms,p90_ttft_ms,p95_ttft_ms,p99_ttft_ms,mean_tpot_ms,p50_tpot_ms,p90_tpot_ms,p95_tpot_ms,p99_tpot_ms,mean_itl_ms,p50_itl_ms,p90_itl_ms,p95_itl_ms,p99_itl_ms,mean_e2el_ms,p50_e2el_ms,p90_e2el_ms,p95_e2el_ms,p99_e2el_ms,valid,invalid_reasons,warnings,reason,checkpoint,checkpoint_format,checkpoint_bytes,kernels,cannot_be_known
+    demo,bf16,offline,rollbench,s1,done,true,1,1,3,,,,,,,,,,128,,384,4,2,768,1536,1.125,1.825,1.9825,0.0875,0.4375,1,1,0,0.25,0.25,123456,270000000,40,0,,,,,,,,,,,,,,,,,,,,,true,,,,/models/demo-bf16,BF16,269060552,SomeKernel for SomeScheme,
+    demo,w8a8,offline,rollbench,s1,done,false,1,1,3,1.25002344,,,,bf16,1,false,no_interval,W8A8: 1.25x the throughput of BF16 (one engine start: no interval),160,,480,5,1.6,768,1536,0.9,1.46,1.586,0.0875,0.4375,1,1,0,0.25,0.25,123456,270000000,40,0,,,,,,,,,,,,,,,,,,,,,true,,,,/models/demo-w8a8,W8A8,269060552,SomeKernel for SomeScheme,
+    demo,w8a16,offline,rollbench,s1,skipped,false,,1,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,unsupported on cpu: vLLM's CPU platform has no INT8 weight-only kernel,/models/demo-w8a16,W8A16,269060552,,
+    ");
+}
+
+#[test]
+fn steps_as_csv() {
+    let steps = super::csv::steps(&summary(one_block()[1..].to_vec())).unwrap();
+    insta::assert_snapshot!(String::from_utf8(steps).unwrap(), @r"
+    model,precision,mode,session,start,arm,block,attempt,step,role,workload,status,counted,reasons,makespan_s,requests,sequences,failed,prompt_tokens,output_tokens,output_throughput_tok_s,total_token_throughput_tok_s,request_throughput_req_s,time_to_50_s,time_to_90_s,time_to_99_s,tail_share,bubble_ratio,length_inflation_max,length_inflation_p99,preemptions,prefix_queries,prefix_hits,kv_peak,p50_ttft_ms,p99_ttft_ms,p50_tpot_ms,p99_tpot_ms,p50_itl_ms,p99_itl_ms,p50_e2el_ms,p99_e2el_ms,timing_s/gen,timing_per_token_ms/gen,response_length/mean,response_length/max,response_length/min,response_length/clip_ratio
+    demo,w8a8,offline,s1,s1-demo_w8a8-0,main,0,0,0,warmup,main,ok,false,,3.2,8,8,0,512,256,80,240,2.5,1.8,2.92,3.172,0.0875,0.4375,1,1,0,512,128,0.25,,,,,,,,,3.2,12.5,32,32,32,1
+    demo,w8a8,offline,s1,s1-demo_w8a8-0,main,0,0,1,measured,main,ok,true,,1.6,8,8,0,512,256,160,480,5,0.9,1.46,1.586,0.0875,0.4375,1,1,0,512,128,0.25,,,,,,,,,1.6,6.25,32,32,32,1
+    demo,w8a8,offline,s1,s1-demo_w8a8-0,main,0,0,2,measured,main,ok,true,,1.62,8,8,0,512,256,158.024691,474.074074,4.9382716,0.91125,1.47825,1.605825,0.0875,0.4375,1,1,0,512,128,0.25,,,,,,,,,1.62,6.328125,32,32,32,1
+    demo,w8a8,offline,s1,s1-demo_w8a8-0,main,0,0,3,measured,main,ok,true,,1.58,8,8,0,512,256,162.025316,486.075949,5.06329114,0.88875,1.44175,1.566175,0.0875,0.4375,1,1,0,512,128,0.25,,,,,,,,,1.58,6.171875,32,32,32,1
+    ");
+}
+
+#[test]
+fn one_block_as_json() {
+    let mut summary = summary(one_block()[1..].to_vec());
+    summary.cells[0].steps.truncate(1);
+    insta::assert_snapshot!(shown(&summary, Format::Json), @r#"
+    {
+      "schema": "rollbench.summary/1",
+      "sessions": [
+        {
+          "id": "s1",
+          "started": "2026-08-01T00:00:00Z",
+          "rollbench": "0.1.0",
+          "argv": [
+            "rollbench",
+            "run"
+          ],
+          "resumes": null,
+          "matrix": {
+            "source": "rollbench.toml",
+            "models": [
+              "demo"
+            ],
+            "precisions": [
+              "bf16",
+              "w8a8",
+              "w8a16"
+            ],
+            "baseline": "bf16"
+          },
+          "plan": {
+            "blocks": 1,
+            "warmup": 1,
+            "steps": 3
+          },
+          "seed": 0
+        }
+      ],
+      "cells": [
+        {
+          "model": "demo",
+          "precision": "w8a8",
+          "mode": "offline",
+          "model_label": "DEMO",
+          "precision_label": "W8A8",
+          "baseline": false,
+          "session": "s1",
+          "outcome": "done",
+          "planned_starts": 1,
+          "skip": null,
+          "failures": [],
+          "interrupted_starts": 0,
+          "checkpoint": {
+            "path": "/models/demo-w8a8",
+            "format": "W8A8",
+            "bytes": 269060552,
+            "sha256_config": "c0ffee",
+            "shape_only": false
+          },
+          "kernels": [
+            "SomeKernel for SomeScheme"
+          ],
+          "config_difference": {},
+          "metrics": {
+            "starts": 1,
+            "steps": 3,
+            "makespan_s": 1.6,
+            "output_throughput_tok_s": 160.0,
+            "output_throughput_per_device_tok_s": null,
+            "total_token_throughput_tok_s": 480.0,
+            "request_throughput_req_s": 5.0,
+            "output_tokens": 768,
+            "prompt_tokens": 1536,
+            "time_to_50_s": 0.9,
+            "time_to_90_s": 1.46,
+            "time_to_99_s": 1.586,
+            "tail_share": 0.0875,
+            "bubble_ratio": 0.4375,
+            "length_inflation_max": 1.0,
+            "length_inflation_p99": 1.0,
+            "preemptions": 0,
+            "prefix_hit_rate": 0.25,
+            "kv_peak": 0.25,
+            "kv_tokens": 123456,
+            "weights_bytes": 270000000,
+            "load_s": 40.0,
+            "failed": 0
+          },
+          "invalid": [],
+          "warnings": [],
+          "comparison": null,
+          "steps": [
+            {
+              "session": "s1",
+              "start": "s1-demo_w8a8-0",
+              "arm": "main",
+              "block": 0,
+              "attempt": 0,
+              "step": 0,
+              "role": "warmup",
+              "workload": "main",
+              "status": "ok",
+              "counted": false,
+              "reasons": [],
+              "makespan_s": 3.2,
+              "requests": 8,
+              "sequences": 8,
+              "failed": 0,
+              "prompt_tokens": 512,
+              "output_tokens": 256,
+              "output_throughput_tok_s": 80.0,
+              "total_token_throughput_tok_s": 240.0,
+              "request_throughput_req_s": 2.5,
+              "time_to_50_s": 1.8,
+              "time_to_90_s": 2.92,
+              "time_to_99_s": 3.172,
+              "tail_share": 0.0875,
+              "bubble_ratio": 0.4375,
+              "response_length": {
+                "mean": 32.0,
+                "p99": 32.0,
+                "max": 32,
+                "min": 32,
+                "clip_ratio": 1.0
+              },
+              "preemptions": 0,
+              "prefix_queries": 512,
+              "prefix_hits": 128,
+              "kv_peak": 0.25
+            }
+          ]
+        },
+        {
+          "model": "demo",
+          "precision": "w8a16",
+          "mode": "offline",
+          "model_label": "DEMO",
+          "precision_label": "W8A16",
+          "baseline": false,
+          "session": "s1",
+          "outcome": "skipped",
+          "planned_starts": 1,
+          "skip": "unsupported on cpu: vLLM's CPU platform has no INT8 weight-only kernel",
+          "failures": [],
+          "interrupted_starts": 0,
+          "checkpoint": {
+            "path": "/models/demo-w8a16",
+            "format": "W8A16",
+            "bytes": 269060552,
+            "sha256_config": "c0ffee",
+            "shape_only": false
+          },
+          "kernels": [],
+          "config_difference": {},
+          "metrics": null,
+          "invalid": [],
+          "warnings": [],
+          "comparison": null,
+          "steps": []
+        }
+      ],
+      "imported": [],
+      "environments": [
+        {
+          "host": "node1",
+          "kernel": "6.18.0",
+          "cpu": "Some CPU",
+          "cpus": 2,
+          "memory_bytes": 16000000000,
+          "devices": [],
+          "platform": "cpu",
+          "versions": {
+            "torch": "2.13.0",
+            "vllm": "0.32.0+cpu"
+          },
+          "env": {},
+          "cells": [
+            "demo_w8a8"
+          ]
+        }
+      ],
+      "workloads": [
+        {
+          "name": "main",
+          "spec": {
+            "num_prompts": 4,
+            "n": 2,
+            "prompt": {
+              "kind": "fixed",
+              "tokens": 64
+            },
+            "response": {
+              "kind": "fixed",
+              "tokens": 32
+            },
+            "sampling": {
+              "temperature": 1.0,
+              "top_p": 1.0,
+              "top_k": -1,
+              "logprobs": null
+            },
+            "sibling_correlation": 0.0,
+            "shared_prefix": 0,
+            "placement": {
+              "kind": "local"
+            }
+          },
+          "seed": 0,
+          "sha256": "abcdef0123456789",
+          "cells": [
+            "demo_w8a8"
+          ]
+        }
+      ],
+      "leaks": [],
+      "passed_over": [],
+      "notes": [
+        {
+          "text": "No speed-up for DEMO: its baseline precision bf16 was not measured.",
+          "command": null
+        }
+      ]
+    }
+    "#);
+}
+
+#[test]
+fn six_blocks_come_with_verdicts() {
+    insta::assert_snapshot!(text(&summary(six_blocks())), @r"
+    Offline: LLM.generate, all requests at once
+    ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+     Model   Precision   Measured      Speed-up   Output tok/s   Total tok/s   Requests/s   Makespan s   Tail %   Preempt.   KV tokens   Load s
+    ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+     DEMO    BF16        6 x 3 steps   baseline            128           383         3.99         2.00      8.8          0     123,456     40.0
+     DEMO    W8A8        6 x 3 steps      1.17x            150           450         4.69         1.71      8.7          0     123,456     40.0
+     DEMO    W8A16       6 x 3 steps      1.00x            128           383         3.99         2.00      8.8          0     123,456     40.0
+    ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    Against the baseline
+      DEMO W8A8: 1.17x the throughput of BF16 (95 % CI 1.17-1.18, 6 engine starts): faster
+      DEMO W8A16: 1.00x the throughput of BF16 (95 % CI 0.99-1.01, 6 engine starts): equivalent within 2 %
+
+    Checkpoints
+    ─────────────────────────────────────────────────────────────────────────────
+     Model   Precision   Weights really are   Kernels                       Size
+    ─────────────────────────────────────────────────────────────────────────────
+     DEMO    BF16        BF16                 SomeKernel for SomeScheme   269 MB
+     DEMO    W8A8        W8A8                 SomeKernel for SomeScheme   269 MB
+     DEMO    W8A16       W8A16                SomeKernel for SomeScheme   269 MB
+    ─────────────────────────────────────────────────────────────────────────────
+
+    Measured on
+      node1: no accelerator; Some CPU (2 CPUs, 16.0 GB), Linux 6.18.0; torch 2.13.0, vllm 0.32.0+cpu on cpu
+      workload main: 4 prompts x 2 samples, up to 64 tokens in, 32 out, seed 0, sha256 abcdef012345
+      session s1: 2026-08-01 00:00:00 UTC, rollbench 0.1.0, rollbench.toml; 6 x (1 warm-up + 3 measured steps) a cell
+    ");
+}
+
+#[test]
+fn a_narrow_terminal_wraps() {
+    let narrow = shown(&summary(one_block()), Format::Text { width: Some(80) });
+    let command = |line: &&str| line.starts_with("      rollbench ");
+    for line in narrow.lines().filter(|line| !command(line)) {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+}
+
+/// What can go wrong with a cell, all at once.
+fn troubled() -> Vec<CellRecord> {
+    let mut invalid = builder::done("demo", "w8a8", &[&[1.6, 1.9, 1.5]]);
+    invalid.starts[0].neighbours.push(Neighbour {
+        device: 0,
+        pid: 7,
+        command: "python train.py".to_owned(),
+        memory_bytes: None,
+    });
+    invalid.starts[0].stop.as_mut().unwrap().leaks.push(Leak {
+        pid: 4242,
+        name: "VLLM::Worker_TP0".to_owned(),
+        command: "VLLM::Worker_TP0".to_owned(),
+        ended: true,
+    });
+    let mut interrupted = builder::done("demo", "fp8", &[&[1.0, 1.0, 1.0]]);
+    interrupted.starts[0].status = StartStatus::Interrupted;
+    interrupted.status = interrupted.derived_status();
+    vec![
+        builder::done("demo", "bf16", &[&[2.0, 2.02, 1.98]]),
+        invalid,
+        builder::failed("demo", "w8a16"),
+        interrupted,
+        builder::planned("other", "bf16"),
+    ]
+}
+
+#[test]
+fn trouble_is_said_beside_the_numbers() {
+    let passed_over = vec![PassedOver {
+        file: "demo_w4a16.json".to_owned(),
+        reason: "cut short: EOF while parsing a string at line 1 column 1490".to_owned(),
+    }];
+    let summary = Summary::new(derived(troubled()), passed_over);
+    insta::assert_snapshot!(text(&summary), @r"
+    Offline: LLM.generate, all requests at once
+    ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+     Model   Precision   Measured                 Speed-up   Output tok/s   Total tok/s   Requests/s   Makespan s   Tail %   Preempt.   KV tokens   Load s
+    ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+     DEMO    BF16        3 steps                  baseline            128           384         4.00         2.00      8.8          0     123,456     40.0
+     DEMO    W8A8        3 steps, not valid (1)      1.21x            154           461         4.80         1.67      8.8          0     123,456     40.0
+     DEMO    W8A16       failed (2)                      -              -             -            -            -        -          -           -        -
+     DEMO    FP8         interrupted (3)                 -              -             -            -            -        -          -           -        -
+     OTHER   BF16        not begun                       -              -             -            -            -        -          -           -        -
+    ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    Against the baseline
+      DEMO W8A8: 1.21x the throughput of BF16 (one engine start: no interval): not valid: other processes used the device in the engine start
+
+    Remarks
+      (1) DEMO W8A8: not valid: other processes used the device in the engine start
+      (2) DEMO W8A16: failed while loading: Failed to find a kernel that can implement the WNA16 linear layer; this precision has no kernel here; leave the precision out (log: benchmark_logs/demo_w8a16.0.log)
+      (3) DEMO FP8: an engine start was interrupted; kept in the record, and in no number
+
+    Warnings
+      DEMO W8A8: the measured steps vary by 12.5 % (standard deviation over mean, -3.0 % per step)
+
+    Processes that outlived their engine
+      demo_w8a8 block 0: VLLM::Worker_TP0 (pid 4242) was ended
+
+    Files passed over
+      demo_w4a16.json: cut short: EOF while parsing a string at line 1 column 1490
+
+    Checkpoints
+    ─────────────────────────────────────────────────────────────────────────────
+     Model   Precision   Weights really are   Kernels                       Size
+    ─────────────────────────────────────────────────────────────────────────────
+     DEMO    BF16        BF16                 SomeKernel for SomeScheme   269 MB
+     DEMO    W8A8        W8A8                 SomeKernel for SomeScheme   269 MB
+     DEMO    W8A16       W8A16                -                           269 MB
+     DEMO    FP8         FP8                  SomeKernel for SomeScheme   269 MB
+     OTHER   BF16        BF16                 -                           269 MB
+    ─────────────────────────────────────────────────────────────────────────────
+
+    Measured on
+      node1: no accelerator; Some CPU (2 CPUs, 16.0 GB), Linux 6.18.0; torch 2.13.0, vllm 0.32.0+cpu on cpu: demo_bf16, demo_w8a8, demo_fp8
+      node1: no accelerator; Some CPU (2 CPUs, 16.0 GB), Linux 6.18.0: demo_w8a16
+      workload main: 4 prompts x 2 samples, up to 64 tokens in, 32 out, seed 0, sha256 abcdef012345
+      session s1: 2026-08-01 00:00:00 UTC, rollbench 0.1.0, rollbench.toml; 1 x (1 warm-up + 3 measured steps) a cell
+
+    Notes
+      One engine start a cell: a difference cannot be told from luck. For intervals and verdicts (about 11 minutes, by this run's own times):
+          rollbench run --blocks 6
+    ");
+}
+
+#[test]
+fn without_the_baseline_there_is_no_speed_up_and_a_note() {
+    let shown = text(&summary(vec![builder::done(
+        "demo",
+        "w8a8",
+        &[&[1.6, 1.6, 1.6]],
+    )]));
+    assert!(!shown.contains("Speed-up"), "{shown}");
+    assert!(
+        shown.contains("No speed-up for DEMO: its baseline precision bf16 was not measured."),
+        "{shown}"
+    );
+}
+
+/// A cell of session `s2` beside those of `s1`.
+fn other_session(precision: &str, makespans: &[f64]) -> CellRecord {
+    let mut record = builder::done("demo", precision, &[makespans]);
+    record.session = builder::session("s2");
+    for start in &mut record.starts {
+        start.session = "s2".to_owned();
+    }
+    record
+}
+
+#[test]
+fn a_ratio_across_sessions_is_marked() {
+    let shown = text(&summary(vec![
+        builder::done("demo", "bf16", &[&[2.0, 2.0, 2.0]]),
+        other_session("w8a8", &[1.6, 1.6, 1.6]),
+    ]));
+    assert!(shown.contains("1.25x*"), "{shown}");
+    assert!(
+        shown.contains("* The baseline of this ratio was measured in another session"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn other_requests_or_other_token_counts_give_no_ratio() {
+    let mut workload = builder::done("demo", "w8a8", &[&[1.6]]);
+    workload.workloads["main"].sha256 = "fedcba".to_owned();
+    let mut tokens = builder::done("demo", "w8a16", &[&[1.6]]);
+    tokens.starts[0].steps[1].sequences.output_tokens[3] = 31;
+    let shown = text(&summary(vec![
+        builder::done("demo", "bf16", &[&[2.0]]),
+        workload,
+        tokens,
+    ]));
+    assert!(
+        shown.contains("DEMO W8A8: no speed-up: BF16 was given another workload"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains(
+            "DEMO W8A16: no speed-up: BF16 had 512 prompt and 256 output tokens in a step, this cell 512 and 255"
+        ),
+        "{shown}"
+    );
+    assert!(!shown.contains("1.25x"), "{shown}");
+}
+
+#[test]
+fn online_cells_have_a_table_of_latencies() {
+    let mut record = builder::done("demo", "bf16", &[&[2.0]]);
+    record.cell.mode = Mode::Online;
+    let step = &mut record.starts[0].steps[1];
+    let rows = step.sequences.len();
+    step.online = Some(crate::record::OnlineColumns {
+        scheduled_ns: vec![0; rows],
+        first_choice_ns: vec![Some(100_000_000); rows],
+        ..Default::default()
+    });
+    insta::assert_snapshot!(text(&summary(vec![record])), @r"
+    Online: vllm serve, streaming client
+    ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+     Model   Precision   Measured   Output tok/s   Total tok/s   Requests/s   Makespan s   Tail %   Preempt.   KV tokens   Load s
+    ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+     DEMO    BF16        1 step              128           384         4.00         2.00      8.8          0     123,456     40.0
+    ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    Online: latency
+    ─────────────────────────────────────────────────────────────────────────────────────────────────────
+     Model   Precision   TTFT p50 ms   p99   TPOT p50 ms    p99   ITL p50 ms   p99   E2EL p50 ms     p99
+    ─────────────────────────────────────────────────────────────────────────────────────────────────────
+     DEMO    BF16                100   100          33.1   60.7            -     -         1,125   1,982
+    ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    Checkpoints
+    ─────────────────────────────────────────────────────────────────────────────
+     Model   Precision   Weights really are   Kernels                       Size
+    ─────────────────────────────────────────────────────────────────────────────
+     DEMO    BF16        BF16                 SomeKernel for SomeScheme   269 MB
+    ─────────────────────────────────────────────────────────────────────────────
+
+    Measured on
+      node1: no accelerator; Some CPU (2 CPUs, 16.0 GB), Linux 6.18.0; torch 2.13.0, vllm 0.32.0+cpu on cpu
+      workload main: 4 prompts x 2 samples, up to 64 tokens in, 32 out, seed 0, sha256 abcdef012345
+      session s1: 2026-08-01 00:00:00 UTC, rollbench 0.1.0, rollbench.toml; 1 x (1 warm-up + 3 measured steps) a cell
+    ");
+}
+
+#[test]
+fn an_empty_folder_has_no_results_and_whole_headers() {
+    let summary = summary(Vec::new());
+    assert_eq!(text(&summary), "No results.\n");
+    assert_eq!(shown(&summary, Format::Markdown), "No results.\n");
+    assert!(shown(&summary, Format::Csv).starts_with("model,precision,mode,"));
+}
+
+#[test]
+fn the_order_in_which_files_are_read_does_not_matter() {
+    let mut backwards = troubled();
+    backwards.reverse();
+    assert_eq!(summary(troubled()), summary(backwards));
+}
+
+#[test]
+fn a_suspended_step_that_was_measured_again_invalidates_nothing() {
+    let mut record = builder::done("demo", "bf16", &[&[2.0, 2.0]]);
+    let mut suspended = record.starts[0].steps[1].clone();
+    suspended.status = StepStatus::Invalid;
+    suspended.reasons = vec!["suspended".to_owned()];
+    suspended.begin_mono_ns = 5;
+    record.starts[0].steps.insert(1, suspended);
+    let summary = summary(vec![record]);
+    assert_eq!(summary.cells[0].invalid, Vec::<String>::new());
+    assert_eq!(summary.cells[0].metrics.as_ref().unwrap().steps, 2);
+}
+
+#[test]
+fn imported_results_say_what_they_cannot_know() {
+    let dir = tempfile::tempdir().unwrap();
+    let throughput = r#"{"elapsed_time": 9.2, "num_requests": 32, "total_num_tokens": 24576,
+        "requests_per_second": 3.4782608695652173, "tokens_per_second": 2671.304347826087}"#;
+    fs::write(dir.path().join("qwen3-1.7b_bf16_run1.json"), throughput).unwrap();
+    fs::write(dir.path().join("qwen3-1.7b_bf16_run2.json"), throughput).unwrap();
+    let (derived, passed_over) = read_results(dir.path(), derive).unwrap();
+    let summary = Summary::new(derived, passed_over);
+    insta::assert_snapshot!(text(&summary), @r"
+    Imported
+    ─────────────────────────────────────────────────────────────────────────────────────────────────
+     Model        Precision   Measured by             Runs   Output tok/s   Total tok/s   Requests/s
+    ─────────────────────────────────────────────────────────────────────────────────────────────────
+     qwen3-1.7b   bf16        vllm bench throughput      2    unknown (1)         2,671         3.48
+    ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    Remarks
+      (1) vllm bench throughput writes no count of output tokens: their throughput cannot be known from its file
+    ");
+    assert_eq!(summary.imported[0].output_throughput, None);
+}
+
+#[test]
+fn the_files_are_the_same_bytes_each_time_and_do_not_disturb_a_second_reading() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path(), &builder::session("s1")).unwrap();
+    for record in one_block() {
+        let _ = store.put_cell(record);
+    }
+    store.close().unwrap();
+    let results = crate::record::results_dir(dir.path());
+    let write = || {
+        let summary = super::read(&results).unwrap();
+        assert_eq!(summary.passed_over, []);
+        super::write_all(&results, &summary).unwrap();
+        super::FILES.map(|file| fs::read(results.join(file)).unwrap())
+    };
+    assert_eq!(write(), write());
+}
