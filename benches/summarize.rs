@@ -101,23 +101,27 @@ fn write(criterion: &mut Criterion) {
     let record = record(0, "bf16");
     let cell = &record.cell;
     let step = step(1, 20_000);
-    criterion.bench_function("journal a step of 20,000 sequences, then write its record", |b| {
-        b.iter_batched(
-            || {
-                let dir = tempfile::tempdir().expect("a temporary folder");
-                let mut store = Store::open(dir.path(), &record.session).expect("the folder is ours");
-                let _ = store.put_cell(record.clone());
-                let _ = store.begin_start(&cell.id, cell.mode, start());
-                (dir, store)
-            },
-            |(dir, mut store)| {
-                let _ = black_box(store.append_step(&cell.id, cell.mode, "start", &step));
-                let _ = black_box(store.end_start(&cell.id, cell.mode, start()));
-                (dir, store)
-            },
-            BatchSize::PerIteration,
-        );
-    });
+    criterion.bench_function(
+        "journal a step of 20,000 sequences, then write its record",
+        |b| {
+            b.iter_batched(
+                || {
+                    let dir = tempfile::tempdir().expect("a temporary folder");
+                    let mut store =
+                        Store::open(dir.path(), &record.session).expect("the folder is ours");
+                    let _ = store.put_cell(record.clone());
+                    let _ = store.begin_start(&cell.id, cell.mode, start());
+                    (dir, store)
+                },
+                |(dir, mut store)| {
+                    let _ = black_box(store.append_step(&cell.id, cell.mode, "start", &step));
+                    let _ = black_box(store.end_start(&cell.id, cell.mode, start()));
+                    (dir, store)
+                },
+                BatchSize::PerIteration,
+            );
+        },
+    );
 }
 
 fn main() {

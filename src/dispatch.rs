@@ -22,6 +22,12 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, CommandError> {
 
         Command::Setup(args) => commands::setup::run(args.check, args.json),
         Command::Clean(args) => commands::clean::run(args.yes, args.json),
+        Command::Summarize(args) => commands::summarize::run(&commands::summarize::Arguments {
+            dir: args.dir,
+            markdown: args.markdown,
+            csv: args.csv,
+            json: args.json,
+        }),
         Command::Completions { shell } => completions(shell),
         _ => Err(CommandError::usage("not available yet")),
     }

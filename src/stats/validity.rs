@@ -18,6 +18,9 @@ pub fn reasons(starts: &[&EngineStart]) -> Vec<String> {
             for reason in &step.reasons {
                 *invalid.entry(reason).or_default() += 1;
             }
+            if step.reasons.is_empty() {
+                *invalid.entry("marked invalid without a reason").or_default() += 1;
+            }
         }
     }
     if failed > 0 {
@@ -104,8 +107,19 @@ pub fn workload_reasons(baseline: &CellRecord, cell: &CellRecord) -> Vec<String>
     }
 }
 
+/// The measured steps, but for those that were measured again because something got in the way (a suspended machine).
 fn measured(start: &EngineStart) -> impl Iterator<Item = &Step> {
-    start.steps.iter().filter(|s| s.role == Role::Measured)
+    let repeated = |step: &Step| {
+        step.status != StepStatus::Ok
+            && start.steps.iter().any(|other| {
+                other.status == StepStatus::Ok
+                    && (&other.workload, other.index) == (&step.workload, step.index)
+            })
+    };
+    start
+        .steps
+        .iter()
+        .filter(move |s| s.role == Role::Measured && !repeated(s))
 }
 
 fn measured_after_profiling(start: &EngineStart) -> bool {
