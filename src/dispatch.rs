@@ -19,7 +19,6 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, CommandError> {
     match cli.command {
         Command::Run(args) => run_or_less(*args),
         Command::Plan(args) => commands::plan::run(&matrix(args.matrix)?, args.json),
-
         Command::Setup(args) => commands::setup::run(args.check, args.json),
         Command::Clean(args) => commands::clean::run(args.yes, args.json),
         Command::Summarize(args) => commands::summarize::run(&commands::summarize::Arguments {

@@ -10,19 +10,19 @@ use crate::report::{self, Format};
 
 /// What to summarise, and how to show it.
 #[derive(Debug, Clone)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// The folder that was given as `--out`, or its `benchmark_results`.
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// Markdown.
-    pub markdown: bool,
+    pub(crate) markdown: bool,
     /// CSV.
-    pub csv: bool,
+    pub(crate) csv: bool,
     /// JSON.
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 /// Exit 1 if a file had to be passed over, 3 if there is no such folder. Data goes to stdout, the rest to stderr.
-pub fn run(arguments: &Arguments) -> Result<Exit, CommandError> {
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, CommandError> {
     let results = results_dir(&arguments.dir);
     let summary = report::read(&results).map_err(|error| {
         CommandError::new(Exit::Environment, error)

@@ -19,7 +19,9 @@ pub fn reasons(starts: &[&EngineStart]) -> Vec<String> {
                 *invalid.entry(reason).or_default() += 1;
             }
             if step.reasons.is_empty() {
-                *invalid.entry("marked invalid without a reason").or_default() += 1;
+                *invalid
+                    .entry("marked invalid without a reason")
+                    .or_default() += 1;
             }
         }
     }
