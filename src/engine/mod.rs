@@ -7,7 +7,9 @@ mod kernels;
 mod log;
 mod offline;
 mod oom;
+mod probe;
 mod session;
 
 pub use offline::{OfflineEngine, OfflineSession};
+pub use probe::{Probe, ProbeError, probe};
 pub use session::{Engine, Launch, Session, StepRequest, Urgency};

@@ -62,8 +62,8 @@ impl Bench {
                 ("FAKE_VLLM".to_owned(), fake.to_string()),
             ]),
             limits: Limits {
-                start: Duration::from_secs(60),
-                stall: Duration::from_secs(60),
+                start: Duration::from_mins(1),
+                stall: Duration::from_mins(1),
                 stop: Duration::from_secs(20),
                 ..Limits::default()
             },

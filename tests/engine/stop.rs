@@ -13,18 +13,18 @@ async fn a_running_step_is_ended_politely() {
     // 8 x 5,000 tokens at 2,000 tokens/s: 20 s if it were not ended.
     let mut session = bench.start(bench.launch(&json!({"speed": 2_000})));
     session.ready(&bench.events).await.expect("ready");
-    let step = request(0, 5_000);
+    let request = request(0, 5_000);
     session
-        .prepare(std::slice::from_ref(&step))
+        .prepare(std::slice::from_ref(&request))
         .await
         .expect("prepared");
     let begin = Instant::now();
-    let step = tokio::time::timeout(
+    let outcome = tokio::time::timeout(
         Duration::from_millis(300),
-        session.run_step(&step, &bench.events),
+        session.run_step(&request, &bench.events),
     )
     .await;
-    assert!(step.is_err(), "it takes longer");
+    assert!(outcome.is_err(), "it takes longer");
     let stop = session.stop(Urgency::Polite).await;
     assert!(stop.polite && stop.leaks.is_empty(), "{stop:?}");
     assert!(begin.elapsed() < Duration::from_secs(10));
