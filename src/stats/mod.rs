@@ -9,12 +9,16 @@ mod distributions;
 mod drift;
 mod geomean;
 mod interval;
+pub mod net;
 mod outliers;
+pub mod predict;
 mod quantiles;
 mod resolution;
+pub mod schedule;
 pub mod simulate;
 mod stein;
 mod step_metrics;
+pub mod tail;
 mod validity;
 mod verdict;
 
