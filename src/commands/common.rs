@@ -28,7 +28,7 @@ pub(crate) fn styled() -> bool {
 /// Resolves the settings; every mistake is shown with its line before this returns.
 pub(crate) fn settings(request: &LoadRequest) -> Result<Settings, CommandError> {
     config::load(request).map_err(|errors| {
-        note(errors.render(styled()));
+        note(format_args!("{}\n", errors.render(styled())));
         let mistakes = match errors.diagnostics().len() {
             1 => "1 mistake".to_owned(),
             n => format!("{n} mistakes"),

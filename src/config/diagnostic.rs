@@ -111,15 +111,12 @@ impl ConfigErrors {
 
     fn rendered(&self, renderer: &Renderer, first: Level<'static>) -> String {
         let mut levels = std::iter::once(first).chain(std::iter::repeat(Level::ERROR));
-        let mut blocks: Vec<String> = self
+        let blocks: Vec<String> = self
             .diagnostics
             .iter()
             .zip(&mut levels)
             .map(|(diagnostic, level)| renderer.render(&[self.group(diagnostic, level)]))
             .collect();
-        if blocks.len() > 1 {
-            blocks.push(format!("{} mistakes; nothing was started", blocks.len()));
-        }
         blocks.join("\n\n")
     }
 
@@ -209,7 +206,7 @@ mod tests {
             name: Name::File("rollbench.toml".into()),
             text,
         }));
-        insta::assert_snapshot!(errors.to_string(), @r#"
+        insta::assert_snapshot!(errors.to_string(), @"
         unknown model `x` in --models
 
         error: `run.steps` must be at least 1
@@ -219,9 +216,7 @@ mod tests {
           |         ^ 0 measures nothing
           |
           = help: three is the default
-
-        2 mistakes; nothing was started
-        "#);
+        ");
     }
 
     #[test]

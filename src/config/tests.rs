@@ -447,8 +447,6 @@ name = "long"
        |
     28 | [online]
        |  ^^^^^^ reserved for settings of the online mode
-
-    22 mistakes; nothing was started
     "#);
 }
 
@@ -461,7 +459,7 @@ fn mistakes_in_flags_are_shown_with_those_of_the_file() {
         r.overrides.gpu_mem_util = Some(1.2);
         r.overrides.n = Some(0);
         r.overrides.gate_timeout = Some(f64::NAN);
-    }), @r#"
+    }), @"
     error: --gpu-mem-util 1.2: must be above 0 and at most 1
 
     error: --gate-timeout NaN: must be a number of seconds above 0
@@ -490,9 +488,7 @@ fn mistakes_in_flags_are_shown_with_those_of_the_file() {
        |
     15 | steps = 0
        |         ^ must be from 1 to 10000
-
-    7 mistakes; nothing was started
-    "#);
+    ");
 }
 
 #[test]
@@ -520,7 +516,7 @@ fn two_baselines_and_text_that_is_not_toml_are_mistakes() {
         }),
         mistakes("schema = \n[[model]\nname = \"x\"\n", |_| {}),
     ];
-    insta::assert_snapshot!(both.join("\n----\n"), @r#"
+    insta::assert_snapshot!(both.join("\n----\n"), @"
     error: two precisions are the baseline
       --> rollbench.toml:10:12
        |
@@ -541,9 +537,7 @@ fn two_baselines_and_text_that_is_not_toml_are_mistakes() {
       |
     2 | [[model]
       |         ^
-
-    2 mistakes; nothing was started
-    "#);
+    ");
 }
 
 #[test]

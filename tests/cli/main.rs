@@ -1,3 +1,6 @@
 //! The binary as a user meets it: arguments and environment in, output and exit code out.
 
+mod config_errors;
+mod plan;
 mod setup;
+mod site;
