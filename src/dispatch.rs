@@ -12,6 +12,7 @@ use crate::device::Platform;
 use crate::error::{CommandError, Exit};
 use crate::execute::Resume;
 use crate::output;
+use crate::report::Format;
 use crate::units::Mode;
 
 /// Runs the command that was asked for.
@@ -21,12 +22,9 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, CommandError> {
         Command::Plan(args) => commands::plan::run(&matrix(args.matrix)?, args.json),
         Command::Setup(args) => commands::setup::run(args.check, args.json),
         Command::Clean(args) => commands::clean::run(args.yes, args.json),
-        Command::Summarize(args) => commands::summarize::run(&commands::summarize::Arguments {
-            dir: args.dir,
-            markdown: args.markdown,
-            csv: args.csv,
-            json: args.json,
-        }),
+        Command::Summarize(args) => {
+            commands::summarize::run(&args.dir, format(args.markdown, args.csv, args.json))
+        }
         Command::Completions { shell } => completions(shell),
         _ => Err(CommandError::usage("not available yet")),
     }
@@ -48,7 +46,7 @@ fn run_or_less(args: RunArgs) -> Result<Exit, CommandError> {
         Some(ResumeArg::Same) => Resume::Same,
         Some(ResumeArg::Force) => Resume::Force,
     };
-    commands::run::run(&request, resume, args.json)
+    commands::run::run(&request, resume, format(false, false, args.json))
 }
 
 /// What the matrix flags, the environment and the machine say.
@@ -101,9 +99,20 @@ fn environment() -> BTreeMap<String, String> {
     std::env::vars_os().filter_map(utf8).collect()
 }
 
+fn format(markdown: bool, csv: bool, json: bool) -> Format {
+    match (markdown, csv, json) {
+        (true, _, _) => Format::Markdown,
+        (_, true, _) => Format::Csv,
+        (_, _, true) => Format::Json,
+        _ => Format::Text {
+            width: output::terminal_width(),
+        },
+    }
+}
+
 fn completions(shell: clap_complete::Shell) -> Result<Exit, CommandError> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "rollbench", &mut script);
-    output::data(&String::from_utf8_lossy(&script)).map_err(anyhow::Error::from)?;
+    output::data(&script).map_err(anyhow::Error::from)?;
     Ok(Exit::Done)
 }

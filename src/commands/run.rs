@@ -3,7 +3,7 @@
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use super::common;
+use super::{common, summarize};
 use crate::config::{LoadRequest, Settings};
 use crate::device::Gate;
 use crate::engine::OfflineEngine;
@@ -14,13 +14,22 @@ use crate::output::note;
 use crate::plan::Plan;
 use crate::process::{Interrupt, RunDir, SuspendWatch, leftovers};
 use crate::record::{Store, redact, results_dir};
+use crate::report::Format;
 
 /// Runs the matrix that `request` describes.
-pub(crate) fn run(request: &LoadRequest, resume: Resume, json: bool) -> Result<Exit, CommandError> {
-    common::runtime()?.block_on(measure(request, resume, json))
+pub(crate) fn run(
+    request: &LoadRequest,
+    resume: Resume,
+    format: Format,
+) -> Result<Exit, CommandError> {
+    common::runtime()?.block_on(measure(request, resume, format))
 }
 
-async fn measure(request: &LoadRequest, resume: Resume, json: bool) -> Result<Exit, CommandError> {
+async fn measure(
+    request: &LoadRequest,
+    resume: Resume,
+    format: Format,
+) -> Result<Exit, CommandError> {
     let settings = common::settings(request)?;
     let interrupt = Interrupt::install().map_err(anyhow::Error::from)?;
     let suspend = SuspendWatch::install().map_err(anyhow::Error::from)?;
@@ -73,8 +82,10 @@ async fn measure(request: &LoadRequest, resume: Resume, json: bool) -> Result<Ex
     let results = store.results().to_owned();
     let closed = store.close();
     let tally = outcome?;
-    let _ = (json, results);
+    let shown = summarize::show(&results, format);
     closed?;
+    // Files that were passed over are named by `show`; the exit code is about what was measured now.
+    shown?;
     Ok(exit(&tally))
 }
 
