@@ -242,12 +242,15 @@ impl Connections {
         if let Some(in_flight) = &mut connection.in_flight {
             let exchange = &mut in_flight.exchange;
             while !exchange.unsent().is_empty() {
+                // Before the write: the server can have the request, and this thread lose the processor, before the
+                // write returns.
+                let now_ns = mono_ns();
                 match connection.socket.write(exchange.unsent())? {
                     0 => {
                         waits = true;
                         break;
                     }
-                    written => exchange.wrote(written, mono_ns()),
+                    written => exchange.wrote(written, now_ns),
                 }
             }
         }

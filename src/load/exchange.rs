@@ -120,7 +120,7 @@ impl Exchange {
         &self.bytes[self.written..]
     }
 
-    /// So many more bytes are with the kernel, since `now_ns` at the latest.
+    /// So many more bytes were handed to the kernel at `now_ns`.
     pub(super) fn wrote(&mut self, bytes: usize, now_ns: u64) {
         self.written += bytes;
         if self.unsent().is_empty() {

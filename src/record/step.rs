@@ -247,6 +247,17 @@ pub struct Sidecar {
     pub bytes: u64,
 }
 
+impl OnlineColumns {
+    /// When sequence `row` was due; records of other tools know only when it was scheduled.
+    pub fn due(&self, row: usize) -> u64 {
+        self.due_ns
+            .get(row)
+            .or_else(|| self.scheduled_ns.get(row))
+            .copied()
+            .unwrap_or(0)
+    }
+}
+
 impl Sequences {
     /// How many sequences there are.
     pub fn len(&self) -> usize {

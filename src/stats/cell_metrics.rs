@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::latency::{Latency, LatencySample};
 use super::quantiles::Distribution;
-use super::step_metrics::{Latency, LatencySample, StepMetrics};
+use super::step_metrics::StepMetrics;
 use crate::record::{Arm, CellRecord, EngineStart, Role, Step, StepStatus};
 use crate::workload::WorkloadSpec;
 
@@ -287,7 +288,7 @@ fn pooled_latency(starts: &[&EngineStart]) -> Option<Latency> {
     let mut any = false;
     for step in starts.iter().flat_map(|start| counted_steps(start)) {
         if let Some(online) = &step.online {
-            sample.add(&step.sequences, online);
+            sample.add(&step.sequences, online, None);
             any = true;
         }
     }

@@ -9,7 +9,9 @@ mod distributions;
 mod drift;
 mod geomean;
 mod interval;
+mod latency;
 pub mod net;
+mod online;
 mod outliers;
 pub mod predict;
 mod quantiles;
@@ -30,11 +32,13 @@ pub use distributions::{normal_cdf, normal_quantile, t_cdf, t_critical, t_quanti
 pub use drift::{Drift, Steadiness, drift, steadiness};
 pub use geomean::{GeometricMean, geometric_mean};
 pub use interval::{CONFIDENCE, Estimate, Interval, paired, simultaneous, two_stage, unpaired};
+pub use latency::Latency;
+pub use online::{OnlineMetrics, Slo, Steady};
 pub use outliers::{Outlier, mean_without, outliers};
 pub use quantiles::{Distribution, quantile};
 pub use resolution::{Resolution, Soundness, resolution};
 pub use stein::{FIRST_STAGE, Total, more_blocks, total_blocks};
-pub use step_metrics::{Latency, ResponseLength, StepMetrics};
+pub use step_metrics::{ResponseLength, StepMetrics};
 pub use validity::{reasons, token_reasons, workload_reasons};
 pub use verdict::{
     Evidence, Judgement, Ratios, SMALLEST_EFFECT, Verdict, judge, next_step, verdict,

@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
-use super::quantiles::{Distribution, quantile};
-use crate::record::{OnlineColumns, Sequences, Step, Timeline};
+use super::latency::{Latency, LatencySample};
+use super::quantiles::quantile;
+use crate::record::{Sequences, Step, Timeline};
 
 /// The metrics of one step. Rates and shares of a step that did not end are not computed: its makespan is 0.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -97,57 +98,6 @@ impl ResponseLength {
     }
 }
 
-/// Client-side latencies in milliseconds, as `vllm bench serve` defines them, but counted from when the schedule
-/// wanted a request sent, on an open connection.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
-pub struct Latency {
-    /// To the first chunk with a non-empty `choices`.
-    pub ttft_ms: Option<Distribution>,
-    /// (`E2EL` - `TTFT`) / (tokens - 1), sequences of one token left out.
-    pub tpot_ms: Option<Distribution>,
-    /// Gaps between chunks, all sequences pooled.
-    pub itl_ms: Option<Distribution>,
-    /// To the last token.
-    pub e2el_ms: Option<Distribution>,
-}
-
-/// Latencies before they are summarised, so that steps can be pooled.
-#[derive(Debug, Clone, Default)]
-pub(super) struct LatencySample {
-    ttft: Vec<f64>,
-    tpot: Vec<f64>,
-    e2el: Vec<f64>,
-}
-
-impl LatencySample {
-    pub(super) fn add(&mut self, sequences: &Sequences, online: &OnlineColumns) {
-        let millis = |from: u64, to: Option<u64>| Some(to?.saturating_sub(from) as f64 / 1e6);
-        for (row, &scheduled) in online.scheduled_ns.iter().enumerate() {
-            if sequences.error.get(row).is_some_and(Option::is_some) {
-                continue;
-            }
-            let cell = |column: &[Option<u64>]| column.get(row).copied().flatten();
-            let ttft = millis(scheduled, cell(&online.first_choice_ns));
-            let e2el = millis(scheduled, cell(&sequences.finish_ns));
-            self.ttft.extend(ttft);
-            self.e2el.extend(e2el);
-            let tokens = sequences.output_tokens.get(row).copied().unwrap_or(0);
-            if let (Some(ttft), Some(e2el), true) = (ttft, e2el, tokens > 1) {
-                self.tpot.push((e2el - ttft) / f64::from(tokens - 1));
-            }
-        }
-    }
-
-    pub(super) fn summarise(self) -> Latency {
-        Latency {
-            ttft_ms: Distribution::of(self.ttft),
-            tpot_ms: Distribution::of(self.tpot),
-            itl_ms: None,
-            e2el_ms: Distribution::of(self.e2el),
-        }
-    }
-}
-
 impl StepMetrics {
     /// Of a step whose workload allows responses of at most `cap` tokens (absent if unknown).
     pub fn of(step: &Step, cap: Option<u32>) -> Self {
@@ -161,7 +111,7 @@ impl StepMetrics {
         let time_to_90_s = time_to(0.9);
         let latency = step.online.as_ref().map(|online| {
             let mut sample = LatencySample::default();
-            sample.add(sequences, online);
+            sample.add(sequences, online, None);
             sample.summarise()
         });
         Self {
@@ -260,6 +210,7 @@ fn peak_running(sequences: &Sequences) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::OnlineColumns;
     use crate::record::{FinishSource, Role, builder};
 
     fn close(got: Option<f64>, expected: f64) {

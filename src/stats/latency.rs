@@ -1,0 +1,184 @@
+//! Latencies of an online step: as `vllm bench serve` defines them, and what it does not tell beside them.
+
+use serde::Serialize;
+
+use super::quantiles::Distribution;
+use crate::record::{OnlineColumns, Sequences, TokenRow, TokenTimes};
+
+/// Client-side latencies in milliseconds. Each counts from when its request was due (scheduled, with a place under the
+/// concurrency limit free), on a connection that is open by then; failed sequences are left out.
+///
+/// The first four are those of `vllm bench serve` 0.32 (`benchmarks/serve.py`, `calculate_metrics`), which starts its
+/// clock at the same point, before it encodes the request and takes or opens a connection.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Latency {
+    /// To the first chunk with a non-empty `choices`.
+    pub ttft_ms: Option<Distribution>,
+    /// (`E2EL` - `TTFT`) / (tokens - 1), sequences of one token left out.
+    pub tpot_ms: Option<Distribution>,
+    /// Gaps between chunks, all sequences pooled; absent without the times of the chunks.
+    pub itl_ms: Option<Distribution>,
+    /// To the last chunk with a non-empty `choices`.
+    pub e2el_ms: Option<Distribution>,
+    /// To the first chunk that holds a token: without chat's role-only chunk.
+    pub ttft_content_ms: Option<Distribution>,
+    /// Gaps between tokens: a chunk of k tokens counts as k gaps of its k-th part. Absent without the times of the
+    /// chunks, or if the server does not tell how many tokens they hold.
+    pub itl_token_ms: Option<Distribution>,
+    /// To the end of the response, which comes after the last token.
+    pub close_ms: Option<Distribution>,
+    /// From being scheduled to being due: the wait for a place under the concurrency limit.
+    pub queue_ms: Option<Distribution>,
+    /// From being scheduled to the last token: what a user who came by the schedule would see.
+    pub e2el_from_schedule_ms: Option<Distribution>,
+    /// From being due to the last byte of the request being sent: the client's own lateness, part of TTFT.
+    pub send_lag_ms: Option<Distribution>,
+    /// The part of it in which the connection was not open yet; 0 on a kept-alive one.
+    pub connect_ms: Option<Distribution>,
+}
+
+/// Latencies before they are summarised, so that steps can be pooled.
+#[derive(Debug, Clone, Default)]
+pub(super) struct LatencySample {
+    ttft: Vec<f64>,
+    tpot: Vec<f64>,
+    itl: Option<Vec<f64>>,
+    e2el: Vec<f64>,
+    ttft_content: Vec<f64>,
+    itl_token: Option<Vec<f64>>,
+    close: Vec<f64>,
+    queue: Vec<f64>,
+    from_schedule: Vec<f64>,
+    send_lag: Vec<f64>,
+    connect: Vec<f64>,
+    begun: bool,
+}
+
+impl LatencySample {
+    /// Adds a step. Without `tokens` for one step, gaps are known for none.
+    pub(super) fn add(
+        &mut self,
+        sequences: &Sequences,
+        online: &OnlineColumns,
+        tokens: Option<&TokenTimes>,
+    ) {
+        if !self.begun {
+            self.begun = true;
+            (self.itl, self.itl_token) = (Some(Vec::new()), Some(Vec::new()));
+        }
+        let tokens = tokens.filter(|t| t.rows.len() == sequences.len());
+        for row in 0..online.scheduled_ns.len() {
+            if sequences.error.get(row).is_some_and(Option::is_some) {
+                continue;
+            }
+            self.add_row(row, sequences, online);
+            let token_row = tokens.map(|t| &t.rows[row]);
+            extend(&mut self.itl, token_row.map(chunk_gaps_ms));
+            extend(&mut self.itl_token, token_row.and_then(token_gaps_ms));
+        }
+    }
+
+    fn add_row(&mut self, row: usize, sequences: &Sequences, online: &OnlineColumns) {
+        let cell = |column: &[Option<u64>]| column.get(row).copied().flatten();
+        let due_ns = online.due(row);
+        let since_due = |to: Option<u64>| Some(millis(due_ns, to?));
+        let scheduled_ns = online.scheduled_ns[row];
+        let finish_ns = cell(&sequences.finish_ns);
+        let (ttft, e2el) = (
+            since_due(cell(&online.first_choice_ns)),
+            since_due(finish_ns),
+        );
+        self.ttft.extend(ttft);
+        self.e2el.extend(e2el);
+        if let (Some(ttft), Some(e2el)) = (ttft, e2el) {
+            self.tpot
+                .extend(tpot_ms(ttft, e2el, sequences.output_tokens[row]));
+        }
+        self.ttft_content
+            .extend(since_due(cell(&sequences.first_ns)));
+        self.close.extend(since_due(cell(&online.close_ns)));
+        self.queue.push(millis(scheduled_ns, due_ns));
+        self.from_schedule
+            .extend(finish_ns.map(|to| millis(scheduled_ns, to)));
+        self.send_lag.extend(since_due(cell(&online.sent_ns)));
+        self.connect.extend(since_due(cell(&online.connected_ns)));
+    }
+
+    pub(super) fn summarise(self) -> Latency {
+        Latency {
+            ttft_ms: Distribution::of(self.ttft),
+            tpot_ms: Distribution::of(self.tpot),
+            itl_ms: self.itl.and_then(Distribution::of),
+            e2el_ms: Distribution::of(self.e2el),
+            ttft_content_ms: Distribution::of(self.ttft_content),
+            itl_token_ms: self.itl_token.and_then(Distribution::of),
+            close_ms: Distribution::of(self.close),
+            queue_ms: Distribution::of(self.queue),
+            e2el_from_schedule_ms: Distribution::of(self.from_schedule),
+            send_lag_ms: Distribution::of(self.send_lag),
+            connect_ms: Distribution::of(self.connect),
+        }
+    }
+}
+
+/// Adds `more`, or forgets everything if there is none: part of a pool would be a pool of something else.
+fn extend(pool: &mut Option<Vec<f64>>, more: Option<Vec<f64>>) {
+    match (pool.as_mut(), more) {
+        (Some(pool), Some(more)) => pool.extend(more),
+        _ => *pool = None,
+    }
+}
+
+/// Time per output token after the first; absent for sequences of fewer than two.
+pub(super) fn tpot_ms(ttft_ms: f64, e2el_ms: f64, tokens: u32) -> Option<f64> {
+    (tokens > 1).then(|| (e2el_ms - ttft_ms) / f64::from(tokens - 1))
+}
+
+pub(super) fn millis(from_ns: u64, to_ns: u64) -> f64 {
+    to_ns.saturating_sub(from_ns) as f64 / 1e6
+}
+
+fn chunk_gaps_ms(row: &TokenRow) -> Vec<f64> {
+    row.chunk_ns
+        .windows(2)
+        .map(|w| millis(w[0], w[1]))
+        .collect()
+}
+
+fn token_gaps_ms(row: &TokenRow) -> Option<Vec<f64>> {
+    let mut gaps = Vec::with_capacity(row.chunk_ns.len());
+    let mut last_ns = None;
+    for (index, at_ns) in row.chunk_ns.iter().enumerate() {
+        let tokens = row.tokens_in(index)?;
+        if tokens == 0 {
+            continue;
+        }
+        if let Some(last_ns) = last_ns {
+            let gap = millis(last_ns, *at_ns) / f64::from(tokens);
+            gaps.extend(std::iter::repeat_n(gap, tokens as usize));
+        }
+        last_ns = Some(*at_ns);
+    }
+    Some(gaps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::ChunkTokens;
+
+    #[test]
+    fn a_chunk_of_several_tokens_is_several_short_gaps() {
+        let row = |tokens| TokenRow {
+            chunk_ns: vec![0, 30_000_000, 40_000_000, 100_000_000],
+            tokens,
+        };
+        let counted = row(ChunkTokens::Counted(vec![0, 2, 0, 3]));
+        assert_eq!(chunk_gaps_ms(&counted), [30.0, 10.0, 60.0]);
+        // 70 ms between the second and the fourth chunk, for three tokens.
+        assert_eq!(token_gaps_ms(&counted), Some(vec![70.0 / 3.0; 3]));
+        let role = row(ChunkTokens::OneEachAfterRole);
+        assert_eq!(token_gaps_ms(&role), Some(vec![10.0, 60.0]));
+        assert_eq!(token_gaps_ms(&row(ChunkTokens::Unknown)), None);
+    }
+}

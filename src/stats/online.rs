@@ -1,0 +1,470 @@
+//! The numbers of an online step under the names of `vllm bench serve`, whose definitions are followed to the letter
+//! (vLLM 0.32, `vllm/benchmarks/serve.py`, `calculate_metrics`), and what it does not tell.
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::latency::{Latency, LatencySample, millis, tpot_ms};
+use super::quantiles::Distribution;
+use crate::record::{OnlineColumns, Sequences, Step, TokenTimes};
+
+/// What a request has to keep to count as good; absent parts do not matter. As `--goodput` of `vllm bench serve`.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct Slo {
+    /// Time to first token in milliseconds.
+    pub ttft_ms: Option<f64>,
+    /// Time per output token in milliseconds; a sequence of one token keeps it.
+    pub tpot_ms: Option<f64>,
+    /// End to end in milliseconds.
+    pub e2el_ms: Option<f64>,
+}
+
+/// The metrics of one online step.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OnlineMetrics {
+    /// From the begin to the end of the last response.
+    pub duration_s: f64,
+    /// Requests that were answered in full.
+    pub completed: u64,
+    /// The others.
+    pub failed: u64,
+    /// Prompt tokens of completed requests, once per request.
+    pub total_input_tokens: u64,
+    /// Tokens that came back from completed requests.
+    pub total_output_tokens: u64,
+    /// Completed requests per second.
+    pub request_throughput: f64,
+    /// Completed requests per second that kept the objectives; absent without objectives.
+    pub request_goodput: Option<f64>,
+    /// Output tokens per second.
+    pub output_throughput: f64,
+    /// Prompt and output tokens per second.
+    pub total_token_throughput: f64,
+    /// Chunks in the fullest second, counted from the first request; absent without the times of the chunks.
+    pub max_output_tokens_per_s: Option<u64>,
+    /// Requests that touched the fullest second.
+    pub max_concurrent_requests: u64,
+    /// Latencies.
+    #[serde(flatten)]
+    pub latency: Latency,
+    /// The part of the run that was under full load; absent if there was none, or without the times of the chunks.
+    pub steady: Option<Steady>,
+}
+
+/// From the first to the last moment at which at least 95 % of the peak of requests were in flight: without the ramp
+/// at the beginning and the drain at the end.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Steady {
+    /// Its beginning, from the step's.
+    pub from_s: f64,
+    /// Its end.
+    pub to_s: f64,
+    /// Most requests in flight.
+    pub peak: u32,
+    /// Output tokens that arrived in it, per second. Tokens of a sequence are spread evenly over its chunks where the
+    /// server does not tell better.
+    pub output_throughput: f64,
+    /// TTFT of requests due in it.
+    pub ttft_ms: Option<Distribution>,
+    /// Gaps between chunks that ended in it.
+    pub itl_ms: Option<Distribution>,
+}
+
+/// One completed sequence.
+struct Row {
+    index: usize,
+    due_ns: u64,
+    first_ns: u64,
+    finish_ns: u64,
+    tokens: u32,
+}
+
+impl Row {
+    fn ttft_ms(&self) -> f64 {
+        millis(self.due_ns, self.first_ns)
+    }
+
+    fn e2el_ms(&self) -> f64 {
+        millis(self.due_ns, self.finish_ns)
+    }
+
+    fn keeps(&self, slo: &Slo) -> bool {
+        let tpot = tpot_ms(self.ttft_ms(), self.e2el_ms(), self.tokens).unwrap_or(0.0);
+        [
+            (slo.ttft_ms, self.ttft_ms()),
+            (slo.tpot_ms, tpot),
+            (slo.e2el_ms, self.e2el_ms()),
+        ]
+        .iter()
+        .all(|(limit, value)| limit.is_none_or(|limit| limit >= *value))
+    }
+}
+
+impl OnlineMetrics {
+    /// Of an online step, with the times of its chunks where they are known. Absent for an offline step and for one
+    /// without a duration.
+    ///
+    /// `vllm bench serve` knows one sequence per request. With several in one request, latencies are those of the
+    /// sequences, and the counts are those of the requests.
+    pub fn of(step: &Step, tokens: Option<&TokenTimes>, slo: Option<&Slo>) -> Option<Self> {
+        let online = step.online.as_ref()?;
+        let sequences = &step.sequences;
+        let duration_s = step.makespan_ns as f64 / 1e9;
+        if step.makespan_ns == 0 || sequences.is_empty() {
+            return None;
+        }
+        let rows = completed(sequences, online);
+        // All requests of a step ask for the same number of sequences.
+        let per_request = (sequences.len() as u64 / step.submitted.requests.max(1)).max(1);
+        let completed = rows.len() as u64 / per_request;
+        let prompt = |row: &Row| u64::from(sequences.prompt_tokens[row.index]);
+        let total_input_tokens = rows.iter().map(prompt).sum::<u64>() / per_request;
+        let total_output_tokens: u64 = rows.iter().map(|row| u64::from(row.tokens)).sum();
+        let per_s = |count: u64| count as f64 / duration_s;
+        let good = |slo: &Slo| rows.iter().filter(|row| row.keeps(slo)).count() as u64;
+        let mut sample = LatencySample::default();
+        sample.add(sequences, online, tokens);
+        let tokens = tokens.filter(|t| t.rows.len() == sequences.len());
+        Some(Self {
+            duration_s,
+            completed,
+            failed: step.submitted.requests.saturating_sub(completed),
+            total_input_tokens,
+            total_output_tokens,
+            request_throughput: per_s(completed),
+            request_goodput: slo.map(|slo| per_s(good(slo)) / per_request as f64),
+            output_throughput: per_s(total_output_tokens),
+            total_token_throughput: per_s(total_input_tokens + total_output_tokens),
+            max_output_tokens_per_s: tokens.map(|tokens| fullest_second(&rows, tokens)),
+            max_concurrent_requests: busiest_second(&rows) / per_request,
+            latency: sample.summarise(),
+            steady: tokens.and_then(|tokens| steady(&rows, online, tokens)),
+        })
+    }
+
+    /// Under the keys of `vllm bench serve --save-result`, with percentiles 50, 90, 95 and 99; null where it would
+    /// say 0 for want of a value.
+    pub fn vllm_json(&self) -> Map<String, Value> {
+        let mut out = Map::new();
+        let mut put = |key: &str, value: Value| out.insert(key.to_owned(), value);
+        put("duration", json!(self.duration_s));
+        put("completed", json!(self.completed));
+        put("failed", json!(self.failed));
+        put("total_input_tokens", json!(self.total_input_tokens));
+        put("total_output_tokens", json!(self.total_output_tokens));
+        put("request_throughput", json!(self.request_throughput));
+        put("request_goodput", json!(self.request_goodput));
+        put("output_throughput", json!(self.output_throughput));
+        put("total_token_throughput", json!(self.total_token_throughput));
+        put(
+            "max_output_tokens_per_s",
+            json!(self.max_output_tokens_per_s),
+        );
+        put(
+            "max_concurrent_requests",
+            json!(self.max_concurrent_requests),
+        );
+        for (name, of) in [
+            ("ttft", &self.latency.ttft_ms),
+            ("tpot", &self.latency.tpot_ms),
+            ("itl", &self.latency.itl_ms),
+            ("e2el", &self.latency.e2el_ms),
+        ] {
+            let of = of.as_ref();
+            put(&format!("mean_{name}_ms"), json!(of.map(|d| d.mean)));
+            put(&format!("median_{name}_ms"), json!(of.map(|d| d.p50)));
+            put(&format!("std_{name}_ms"), json!(of.map(|d| d.std)));
+            put(&format!("p50_{name}_ms"), json!(of.map(|d| d.p50)));
+            put(&format!("p90_{name}_ms"), json!(of.map(|d| d.p90)));
+            put(&format!("p95_{name}_ms"), json!(of.map(|d| d.p95)));
+            put(&format!("p99_{name}_ms"), json!(of.map(|d| d.p99)));
+        }
+        out
+    }
+}
+
+fn completed(sequences: &Sequences, online: &OnlineColumns) -> Vec<Row> {
+    (0..sequences.len())
+        .filter(|row| sequences.error.get(*row).is_none_or(Option::is_none))
+        .filter_map(|index| {
+            Some(Row {
+                index,
+                due_ns: online.due(index),
+                first_ns: (*online.first_choice_ns.get(index)?)?,
+                finish_ns: (*sequences.finish_ns.get(index)?)?,
+                tokens: sequences.output_tokens[index],
+            })
+        })
+        .collect()
+}
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// Seconds are counted from the first request's start, and each chunk as one token, as vLLM does it.
+fn fullest_second(rows: &[Row], tokens: &TokenTimes) -> u64 {
+    let start_ns = rows.iter().map(|row| row.due_ns).min().unwrap_or(0);
+    let times = rows.iter().flat_map(|row| &tokens.rows[row.index].chunk_ns);
+    most(times.map(|at| at.saturating_sub(start_ns) / SECOND_NS))
+}
+
+/// A request counts in every second that it touches.
+fn busiest_second(rows: &[Row]) -> u64 {
+    let start_ns = rows.iter().map(|row| row.due_ns).min().unwrap_or(0);
+    let second = |at: u64| at.saturating_sub(start_ns) / SECOND_NS;
+    most(
+        rows.iter()
+            .flat_map(|row| second(row.due_ns)..=second(row.finish_ns)),
+    )
+}
+
+/// How often the most frequent value occurs.
+fn most(values: impl Iterator<Item = u64>) -> u64 {
+    let mut counts = std::collections::HashMap::new();
+    for value in values {
+        *counts.entry(value).or_insert(0) += 1;
+    }
+    counts.into_values().max().unwrap_or(0)
+}
+
+fn steady(rows: &[Row], online: &OnlineColumns, tokens: &TokenTimes) -> Option<Steady> {
+    let close = |row: &Row| {
+        online
+            .close_ns
+            .get(row.index)
+            .copied()
+            .flatten()
+            .unwrap_or(row.finish_ns)
+    };
+    let mut changes: Vec<(u64, i64)> = rows
+        .iter()
+        .flat_map(|row| [(row.due_ns, 1), (close(row), -1)])
+        .collect();
+    changes.sort_unstable();
+    let levels = || {
+        changes.iter().scan(0, |level, (at_ns, change)| {
+            *level += change;
+            Some((*at_ns, *level))
+        })
+    };
+    let peak = levels().map(|(_, level)| level).max()?;
+    let full = |level: i64| level as f64 >= 0.95 * peak as f64;
+    let from_ns = levels().find(|(_, level)| full(*level))?.0;
+    // The last change that leaves full load.
+    let to_ns = levels()
+        .zip(levels().skip(1))
+        .filter(|((_, before), (_, after))| full(*before) && !full(*after))
+        .map(|(_, (at_ns, _))| at_ns)
+        .last()?;
+    if to_ns <= from_ns {
+        return None;
+    }
+    let inside = |at_ns: &u64| (from_ns..=to_ns).contains(at_ns);
+    let mut made = 0.0;
+    let mut itl = Vec::new();
+    for row in rows {
+        let chunks = &tokens.rows[row.index];
+        let evenly = f64::from(row.tokens) / chunks.chunk_ns.len().max(1) as f64;
+        for (index, at_ns) in chunks
+            .chunk_ns
+            .iter()
+            .enumerate()
+            .filter(|(_, at)| inside(at))
+        {
+            made += chunks.tokens_in(index).map_or(evenly, f64::from);
+            if let Some(before) = index.checked_sub(1) {
+                itl.push(millis(chunks.chunk_ns[before], *at_ns));
+            }
+        }
+    }
+    let due_inside = rows.iter().filter(|row| inside(&row.due_ns));
+    Some(Steady {
+        from_s: from_ns as f64 / 1e9,
+        to_s: to_ns as f64 / 1e9,
+        peak: u32::try_from(peak).unwrap_or(u32::MAX),
+        output_throughput: made / ((to_ns - from_ns) as f64 / 1e9),
+        ttft_ms: Distribution::of(due_inside.map(Row::ttft_ms).collect()),
+        itl_ms: Distribution::of(itl),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{
+        ChunkTokens, Counters, FinishSource, Role, StepStatus, Submitted, TokenRow,
+    };
+
+    /// Due time, chunk times (in ms) and tokens of each sequence; one without chunks failed.
+    fn step(rows: &[(u64, &[u64], u32)], makespan_ms: u64) -> (Step, TokenTimes) {
+        const MS: u64 = 1_000_000;
+        let mut sequences = Sequences::default();
+        let mut online = OnlineColumns::default();
+        let mut tokens = TokenTimes::default();
+        for ((due, chunks, output), number) in rows.iter().zip(1..) {
+            sequences.group.push(number);
+            sequences.sample.push(0);
+            sequences.prompt_tokens.push(10 * number);
+            sequences.requested_tokens.push(*output);
+            sequences.output_tokens.push(*output);
+            let first = chunks.first().map(|at| at * MS);
+            let last = chunks.last().map(|at| at * MS);
+            sequences.first_ns.push(first);
+            sequences.finish_ns.push(last);
+            let failed = chunks.is_empty().then(|| "reset".to_owned());
+            sequences.error.push(failed);
+            online.scheduled_ns.push(0);
+            online.due_ns.push(due * MS);
+            online.sent_ns.push(Some(due * MS + MS));
+            online.connected_ns.push(Some(0));
+            online.first_byte_ns.push(first);
+            online.role_ns.push(None);
+            online.first_choice_ns.push(first);
+            online.close_ns.push(last.map(|at| at + 2 * MS));
+            online.http_status.push(Some(200));
+            online.usage_tokens.push(Some(*output));
+            let spread = if chunks.len() == *output as usize {
+                ChunkTokens::OneEach
+            } else {
+                ChunkTokens::Unknown
+            };
+            tokens.rows.push(TokenRow {
+                chunk_ns: chunks.iter().map(|at| at * MS).collect(),
+                tokens: spread,
+            });
+        }
+        let step = Step {
+            index: 0,
+            role: Role::Measured,
+            workload: "main".to_owned(),
+            point: None,
+            status: StepStatus::Ok,
+            reasons: vec![],
+            begin_mono_ns: 0,
+            makespan_ns: makespan_ms * MS,
+            finish_source: FinishSource::Client,
+            submitted: Submitted {
+                requests: rows.len() as u64,
+                prompt_tokens: 0,
+            },
+            counters: Counters::default(),
+            sequences,
+            online: Some(online),
+            client: None,
+            server: None,
+            timeline: None,
+            detail: None,
+        };
+        (step, tokens)
+    }
+
+    /// The same requests given to `calculate_metrics` of vLLM 0.32 give these numbers.
+    #[test]
+    fn a_worked_example_gives_what_vllm_computes() {
+        let (step, tokens) = step(
+            &[
+                (0, &[50, 70, 90, 130], 4),
+                (0, &[80, 100], 5),
+                (40, &[90], 1),
+                (60, &[], 0),
+                (600, &[900, 1010, 1700, 2300], 4),
+            ],
+            2400,
+        );
+        let slo = Slo {
+            ttft_ms: Some(100.0),
+            tpot_ms: Some(25.0),
+            e2el_ms: None,
+        };
+        let metrics = OnlineMetrics::of(&step, Some(&tokens), Some(&slo)).expect("online");
+        let ours = metrics.vllm_json();
+        let vllm = json!({
+            "duration": 2.4, "completed": 4, "failed": 1, "total_input_tokens": 110, "total_output_tokens": 14,
+            "request_throughput": 1.666_666_666_666_666_7, "request_goodput": 0.833_333_333_333_333_4,
+            "output_throughput": 5.833_333_333_333_334, "total_token_throughput": 51.666_666_666_666_67,
+            "max_output_tokens_per_s": 8.0, "max_concurrent_requests": 4,
+            "mean_ttft_ms": 120.0, "median_ttft_ms": 65.0, "std_ttft_ms": 104.642_247_682_281_76,
+            "p50_ttft_ms": 65.0, "p90_ttft_ms": 234.0, "p95_ttft_ms": 267.0, "p99_ttft_ms": 293.4,
+            "mean_tpot_ms": 166.111_111_111_111_06, "median_tpot_ms": 26.666_666_666_666_668,
+            "std_tpot_ms": 212.708_866_125_498_02,
+            "p50_tpot_ms": 26.666_666_666_666_668, "p90_tpot_ms": 378.666_666_666_666_6,
+            "p95_tpot_ms": 422.666_666_666_666_5, "p99_tpot_ms": 457.866_666_666_666_56,
+            "mean_itl_ms": 214.285_714_285_714_25, "median_itl_ms": 40.0, "std_itl_ms": 275.051_015_676_164_64,
+            "p50_itl_ms": 40.0, "p90_itl_ms": 636.0, "p95_itl_ms": 663.0, "p99_itl_ms": 684.6,
+            "mean_e2el_ms": 495.0, "median_e2el_ms": 115.0, "std_e2el_ms": 696.293_759_845_655_9,
+            "p50_e2el_ms": 115.0, "p90_e2el_ms": 1229.0, "p95_e2el_ms": 1464.5, "p99_e2el_ms": 1652.9,
+        });
+        let vllm = vllm.as_object().expect("an object");
+        assert_eq!(ours.len(), vllm.len());
+        for (key, value) in vllm {
+            let (ours, vllm) = (ours[key].as_f64(), value.as_f64());
+            let off = (ours.expect(key) - vllm.expect(key)).abs();
+            assert!(off < 1e-9, "{key}: {ours:?}, vLLM {vllm:?}");
+        }
+    }
+
+    #[test]
+    fn what_vllm_does_not_tell() {
+        let (step, tokens) = step(&[(5, &[50, 70, 90], 3), (10, &[80, 100], 2)], 110);
+        let metrics = OnlineMetrics::of(&step, Some(&tokens), None).expect("online");
+        let latency = &metrics.latency;
+        let mean = |d: &Option<Distribution>| d.map(|d| d.mean);
+        assert_eq!(mean(&latency.queue_ms), Some(7.5));
+        assert_eq!(mean(&latency.send_lag_ms), Some(1.0));
+        assert_eq!(mean(&latency.connect_ms), Some(0.0));
+        assert_eq!(mean(&latency.e2el_from_schedule_ms), Some(95.0));
+        assert_eq!(mean(&latency.close_ms), Some(89.5));
+        assert_eq!(latency.itl_token_ms.map(|d| d.count), Some(3));
+        assert_eq!(metrics.request_goodput, None);
+    }
+
+    #[test]
+    fn without_chunk_times_gaps_are_absent() {
+        let (mut step, tokens) = step(&[(0, &[50, 70], 2)], 80);
+        let metrics = OnlineMetrics::of(&step, None, None).expect("online");
+        assert_eq!(
+            (metrics.latency.itl_ms, metrics.max_output_tokens_per_s),
+            (None, None)
+        );
+        assert_eq!(metrics.vllm_json()["mean_itl_ms"], Value::Null);
+        let other = TokenTimes { rows: vec![] };
+        let metrics = OnlineMetrics::of(&step, Some(&other), None).expect("online");
+        assert_eq!(metrics.latency.itl_ms, None);
+        step.online = None;
+        assert_eq!(OnlineMetrics::of(&step, Some(&tokens), None), None);
+    }
+
+    /// Two requests at a time from 100 to 900 ms, one before and after.
+    #[test]
+    fn the_steady_window_is_where_the_load_is_full() {
+        let (step, tokens) = step(
+            &[
+                (0, &[50, 150, 250, 898], 4),
+                (100, &[200, 300, 400, 498], 4),
+                (500, &[600, 700, 800, 1100], 4),
+            ],
+            1200,
+        );
+        let steady = OnlineMetrics::of(&step, Some(&tokens), None)
+            .expect("online")
+            .steady;
+        let steady = steady.expect("there is one");
+        assert_eq!((steady.from_s, steady.to_s, steady.peak), (0.1, 0.9, 2));
+        // All but the first chunk and the last.
+        assert!((steady.output_throughput - 10.0 / 0.8).abs() < 1e-9);
+        assert_eq!(steady.ttft_ms.map(|d| d.mean), Some(100.0));
+        assert_eq!(steady.itl_ms.map(|d| d.count), Some(8));
+    }
+
+    #[test]
+    fn several_sequences_a_request_count_as_one_request() {
+        let (mut step, tokens) = step(&[(0, &[50, 70], 2), (0, &[60, 70], 2)], 1000);
+        step.submitted.requests = 1;
+        step.sequences.prompt_tokens = vec![10, 10];
+        let metrics = OnlineMetrics::of(&step, Some(&tokens), None).expect("online");
+        assert_eq!((metrics.completed, metrics.failed), (1, 0));
+        assert_eq!(metrics.total_input_tokens, 10);
+        assert_eq!(metrics.total_output_tokens, 4);
+        assert_eq!(metrics.latency.ttft_ms.map(|d| d.count), Some(2));
+        assert_eq!(metrics.max_concurrent_requests, 1);
+    }
+}
