@@ -64,7 +64,7 @@ impl Bench {
             limits: Limits {
                 start: Duration::from_mins(1),
                 stall: Duration::from_mins(1),
-                stop: Duration::from_secs(20),
+                stop: Duration::from_secs(9),
                 ..Limits::default()
             },
             log: self.log(),

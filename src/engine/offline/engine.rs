@@ -44,9 +44,6 @@ const DEFAULTS: [(&str, &str); 5] = [
     ("PYTHONFAULTHANDLER", "1"),
 ];
 
-/// How long SIGTERM to the driver is given.
-const TERM_GRACE: Duration = Duration::from_secs(5);
-
 /// Runs engines in a Python driver.
 #[derive(Debug, Clone)]
 pub struct OfflineEngine {
@@ -275,7 +272,8 @@ impl Session for OfflineSession {
             Urgency::Now => (self.guard.sweep().await, false),
             Urgency::Polite => {
                 let polite = self.ask_to_exit().await;
-                (self.guard.finish(Duration::ZERO).await, polite)
+                self.guard.signal_group(Signal::SIGTERM);
+                (self.guard.sweep_after(self.grace()).await, polite)
             }
         };
         self.exit = self.exit.or(report.exit);
@@ -464,7 +462,12 @@ impl OfflineSession {
             return true;
         }
         self.guard.signal_leader(Signal::SIGTERM);
-        self.exits_within(TERM_GRACE).await
+        self.exits_within(self.grace()).await
+    }
+
+    /// How long SIGTERM is given: 5 s of the usual 15 s to stop.
+    fn grace(&self) -> Duration {
+        self.launch.limits.stop / 3
     }
 
     async fn exits_within(&mut self, patience: Duration) -> bool {
