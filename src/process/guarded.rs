@@ -38,7 +38,7 @@ const IGNORED: [Signal; 6] = [
     Signal::SIGUSR2,
 ];
 
-/// Between two rounds of a sweep; the death of any child ends the wait at once.
+/// Between two scans of a sweep. The dead are reaped as they come; a scan is for those who were born since the last.
 const ROUND: Duration = Duration::from_millis(5);
 
 /// The whole life of a guard: `rollbench __guard`. Not for people.
@@ -230,18 +230,24 @@ struct Sweep {
     polite: bool,
     /// Absent during the grace.
     sweeper: Option<Sweeper>,
+    /// When to scan next.
+    next: Instant,
 }
 
 impl Sweep {
     /// Ends everything below this process that is still there. False once the time for it is up.
     fn round(&mut self) -> bool {
-        if self.sweeper.is_none() && Instant::now() < self.grace {
+        let now = Instant::now();
+        if now < self.next || (self.sweeper.is_none() && now < self.grace) {
             return true;
         }
         let snapshot = Snapshot::take();
-        self.sweeper
+        let in_time = self
+            .sweeper
             .get_or_insert_with(Sweeper::begin)
-            .round(snapshot.descendants(std::process::id(), &[]))
+            .round(snapshot.descendants(std::process::id(), &[]));
+        self.next = Instant::now() + ROUND;
+        in_time
     }
 
     fn report(self) -> Report {
@@ -322,6 +328,7 @@ impl Watch {
                     grace,
                     polite,
                     sweeper: None,
+                    next: Instant::now(),
                 });
                 sweep.grace = sweep.grace.min(grace);
             }

@@ -27,7 +27,13 @@ def note(text):
 
 
 def title(name):
-    ctypes.CDLL(None).prctl(PR_SET_NAME, name.encode(), 0, 0, 0)
+    """As vLLM: with setproctitle, which writes over the environment, where it is installed."""
+    try:
+        import setproctitle
+
+        setproctitle.setproctitle(name)
+    except ImportError:
+        ctypes.CDLL(None).prctl(PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
 def join(role, name):

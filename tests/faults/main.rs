@@ -5,6 +5,12 @@
 mod guard;
 mod rig;
 mod scenarios;
+mod teardown;
 
 /// A process that has used a guard is a subreaper: what one test orphans would fall to another's. So one at a time.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// Whether to loop for long.
+fn soak() -> bool {
+    std::env::var_os("ROLLBENCH_SOAK").is_some()
+}

@@ -33,9 +33,10 @@ pub(crate) fn tree() -> PathBuf {
 }
 
 /// Pid and start time: a number alone is used again.
-type Identity = (u32, u64);
+pub(crate) type Identity = (u32, u64);
 
-fn identity(pid: u32) -> Option<Identity> {
+/// Absent if there is no such process, or only what waits to be reaped.
+pub(crate) fn identity(pid: u32) -> Option<Identity> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let fields: Vec<&str> = stat[stat.rfind(')')? + 2..].split(' ').collect();
     (fields[0] != "Z" && fields[0] != "X").then_some(())?;
@@ -59,8 +60,17 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    /// Starts rollbench, and does not wait.
+    /// Starts rollbench with a tree of Python processes, and does not wait.
     pub(crate) fn launch(options: &[&str]) -> Self {
+        Self::launch_with(|list| {
+            let mut argv = vec![python().into(), tree(), list.to_owned()];
+            argv.extend(options.iter().map(PathBuf::from));
+            argv
+        })
+    }
+
+    /// Starts rollbench with any program, whose argv is made from the path of the list that it is to write.
+    pub(crate) fn launch_with(argv: impl FnOnce(&Path) -> Vec<PathBuf>) -> Self {
         // Short, for the names of sockets.
         let dir = tempfile::Builder::new()
             .prefix("rb")
@@ -74,10 +84,7 @@ impl Rig {
         let mut command = Self::command(dir.path());
         command
             .args(["__supervise", "--"])
-            .arg(python())
-            .arg(tree())
-            .arg(dir.path().join("list"))
-            .args(options)
+            .args(argv(&dir.path().join("list")))
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
         let mut child = command.spawn().expect("rollbench starts");
@@ -93,7 +100,12 @@ impl Rig {
 
     /// Starts rollbench and waits until the whole tree is there.
     pub(crate) fn start(options: &[&str]) -> Self {
-        let mut rig = Self::launch(options);
+        Self::launch(options).ready()
+    }
+
+    /// Waits until the whole tree is there.
+    pub(crate) fn ready(mut self) -> Self {
+        let rig = &mut self;
         rig.hello = rig.line();
         rig.until("the tree is there", |rig| {
             rig.list().iter().any(|line| line == "ready")
@@ -105,7 +117,7 @@ impl Rig {
             .chain([rig.pid("guard"), rig.pid("rollbench")])
             .filter_map(identity)
             .collect();
-        rig
+        self
     }
 
     fn command(dir: &Path) -> Command {

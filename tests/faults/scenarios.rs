@@ -160,14 +160,10 @@ fn names(report: &serde_json::Value) -> Vec<String> {
     names
 }
 
-fn soak() -> bool {
-    std::env::var_os("ROLLBENCH_SOAK").is_some()
-}
-
 #[test]
 fn nothing_survives_and_no_stranger_is_harmed() {
     let _alone = crate::ALONE.blocking_lock();
-    let runs = if soak() { 50 } else { 1 };
+    let runs = if crate::soak() { 50 } else { 1 };
     let bystander = Bystander::start();
     println!(
         "{:<40} {:>5} {:>9} {:>9} {:>6} {:>10}",
@@ -205,7 +201,7 @@ fn nothing_survives_and_no_stranger_is_harmed() {
 #[test]
 fn sigkill_at_any_instant_of_the_start_leaves_nothing() {
     let _alone = crate::ALONE.blocking_lock();
-    let runs: u64 = if soak() { 200 } else { 8 };
+    let runs: u64 = if crate::soak() { 200 } else { 8 };
     let mut survivors = 0;
     let mut files = 0;
     for run in 0..runs {
