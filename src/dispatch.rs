@@ -19,7 +19,7 @@ use crate::units::Mode;
 pub(crate) fn run(cli: Cli) -> Result<Exit, CommandError> {
     match cli.command {
         Command::Run(args) => run_or_less(*args),
-        Command::Plan(args) => commands::plan::run(&matrix(args.matrix)?, args.json),
+        Command::Plan(args) => commands::plan::run(&matrix(args.matrix)?, args.json, args.probe),
         Command::Setup(args) => commands::setup::run(args.check, args.json),
         Command::Clean(args) => commands::clean::run(args.yes, args.json),
         Command::Summarize(args) => {
@@ -39,7 +39,7 @@ fn run_or_less(args: RunArgs) -> Result<Exit, CommandError> {
     }
     let request = matrix(args.matrix)?;
     if args.dry_run {
-        return commands::plan::run(&request, args.json);
+        return commands::plan::run(&request, args.json, false);
     }
     let resume = match args.resume {
         None => Resume::No,

@@ -57,6 +57,22 @@ fn no_python(name: &std::path::Path) -> CommandError {
         .hint("name the interpreter that has vLLM with --python or [engine] python; `managed` makes one for CPU")
 }
 
+/// The interpreter of `settings`, if it is there: nothing is made.
+pub(crate) fn existing_python(settings: &Settings) -> Result<PathBuf, CommandError> {
+    let Python::Interpreter(name) = &settings.python.value else {
+        let python = Paths::from_env()?.python();
+        return if python.exists() {
+            Ok(python)
+        } else {
+            Err(
+                CommandError::environment("the managed engine is not made yet")
+                    .hint("`rollbench setup` makes it"),
+            )
+        };
+    };
+    interpreter(name)
+}
+
 /// The interpreter that runs the engine. The managed environment and demo checkpoints are made where they are missing;
 /// absent if a signal ended that.
 pub(crate) async fn engine_python(

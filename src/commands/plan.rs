@@ -1,23 +1,78 @@
 //! `rollbench plan` (and `run --dry-run`): what would be run, with the origin of every value. Starts nothing.
 
+use std::collections::BTreeMap;
+
 use super::common;
 use crate::config::LoadRequest;
+use crate::engine::{self, Probe};
 use crate::error::{CommandError, Exit};
 use crate::output;
 use crate::plan::{self, Plan};
 use crate::record::Skip;
+use crate::setup::Paths;
 
-/// Shows the plan on stdout, as text or JSON. The exit code is 3 if no cell would run.
-pub(crate) fn run(request: &LoadRequest, json: bool) -> Result<Exit, CommandError> {
+/// Shows the plan on stdout, as text or JSON. With `probe`, the installed vLLM is asked which of the engine arguments it
+/// knows. The exit code is 3 if no cell would run.
+pub(crate) fn run(request: &LoadRequest, json: bool, probe: bool) -> Result<Exit, CommandError> {
     let settings = common::settings(request)?;
     let plan = common::plan(settings, request)?;
+    let answer = probe.then(|| ask(&plan)).transpose()?;
     let shown = if json {
-        format!("{:#}\n", plan::to_json(&plan))
+        let mut shown = plan::to_json(&plan);
+        if let Some(answer) = &answer {
+            shown["probe"] = serde_json::to_value(answer).map_err(anyhow::Error::from)?;
+        }
+        format!("{shown:#}\n")
     } else {
-        plan::to_text(&plan)
+        let answer = answer
+            .as_ref()
+            .map(|answer| in_words(&plan, answer))
+            .unwrap_or_default();
+        format!("{}{answer}", plan::to_text(&plan))
     };
     output::data(&shown).map_err(anyhow::Error::from)?;
     nothing_runs(&plan).map_or(Ok(Exit::Done), Err)
+}
+
+/// Asks the interpreter of `plan`; imports vLLM, unless its answer is known from before.
+fn ask(plan: &Plan) -> Result<Probe, CommandError> {
+    let python = common::existing_python(&plan.settings)?;
+    let cache = Paths::from_env()?.root().join("probes");
+    let env = BTreeMap::new();
+    common::runtime()?
+        .block_on(engine::probe(&python, &env, &cache))
+        .map_err(|error| {
+            let hint = error.hint();
+            let failure = CommandError::new(Exit::Environment, error);
+            hint.into_iter().fold(failure, CommandError::hint)
+        })
+}
+
+/// The installed vLLM, and the engine arguments that it does not know.
+fn in_words(plan: &Plan, probe: &Probe) -> String {
+    let versions = probe
+        .versions
+        .iter()
+        .map(|(name, version)| format!("{name} {version}"));
+    let mut text = format!(
+        "\ninstalled   {} on {}\n",
+        versions.collect::<Vec<_>>().join(", "),
+        probe.platform
+    );
+    for cell in plan.runs() {
+        for (name, near) in probe.unknown(cell.args.keys().map(String::as_str)) {
+            let near = if near.is_empty() {
+                String::new()
+            } else {
+                format!("; near: {}", near.join(", "))
+            };
+            text.push_str(&format!(
+                "  {}: this vLLM does not know the engine argument `{name}`{near}\n",
+                cell.settings.id
+            ));
+        }
+    }
+    text
 }
 
 /// The failure of a plan in which every cell is skipped; absent if any runs.
