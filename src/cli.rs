@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::units::parse_percent;
+
 const AFTER_HELP: &str = "\
 Start here:
   rollbench run                 measure the matrix for the accelerator found here; without one, a small real model
@@ -40,6 +42,12 @@ pub enum Command {
     Diagnostic(Box<DiagnosticArgs>),
     /// Render the summary from the records again; never measures
     Summarize(SummarizeArgs),
+    /// Compare two result folders cell by cell: another day, another vLLM, another machine
+    ///
+    /// Each cell that both have gets the ratio of their speeds, with an interval where both have several engine
+    /// starts, beside what differs in how they were measured. For CI: --fail-above 5% exits with 4 if a cell became
+    /// slower by more than that.
+    Compare(CompareArgs),
     /// Make the managed CPU engine and the demo checkpoints ahead of time (`run` does it on demand)
     Setup(SetupArgs),
     /// List, and with --yes end, what a killed run left behind
@@ -212,6 +220,30 @@ pub struct SummarizeArgs {
     pub csv: bool,
     /// Print JSON
     #[arg(long, group = "format")]
+    pub json: bool,
+}
+
+/// `compare`.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// The folder to compare with
+    #[arg(value_name = "BASE")]
+    pub base: PathBuf,
+    /// The folder that is compared
+    #[arg(value_name = "NEW")]
+    pub new: PathBuf,
+    /// Exit with 4 if a cell of NEW is slower by more than this, such as 5% (and, where there is an interval, it
+    /// excludes 1)
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
+    pub fail_above: Option<f64>,
+    /// The smallest difference that matters [default: 2%]
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
+    pub smallest_effect: Option<f64>,
+    /// Print Markdown, for an issue
+    #[arg(long, group = "compare_format")]
+    pub markdown: bool,
+    /// Print JSON
+    #[arg(long, group = "compare_format")]
     pub json: bool,
 }
 

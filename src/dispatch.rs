@@ -13,6 +13,8 @@ use crate::error::{CommandError, Exit};
 use crate::execute::Resume;
 use crate::output;
 use crate::report::Format;
+use crate::stats::SMALLEST_EFFECT;
+use crate::stats::compare::Rules;
 use crate::units::Mode;
 
 /// Runs the command that was asked for.
@@ -25,6 +27,15 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, CommandError> {
         Command::Summarize(args) => {
             commands::summarize::run(&args.dir, format(args.markdown, args.csv, args.json))
         }
+        Command::Compare(args) => commands::compare::run(
+            &args.base,
+            &args.new,
+            Rules {
+                smallest_effect: args.smallest_effect.unwrap_or(SMALLEST_EFFECT),
+                fail_above: args.fail_above,
+            },
+            format(args.markdown, false, args.json),
+        ),
         Command::Completions { shell } => completions(shell),
         _ => Err(CommandError::usage("not available yet")),
     }

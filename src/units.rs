@@ -188,6 +188,19 @@ impl fmt::Display for Mode {
     }
 }
 
+/// A percentage such as `5%` or `2.5 %`, as a share: 0.05. The sign is asked for, so that 0.05 and 5 are never taken
+/// for one another.
+pub fn parse_percent(text: &str) -> Result<f64, String> {
+    let number = text.trim().strip_suffix('%').map(str::trim_end);
+    let value: Option<f64> = number.and_then(|n| n.parse().ok());
+    match value {
+        Some(percent) if percent.is_finite() && percent > 0.0 && percent <= 1000.0 => {
+            Ok(percent / 100.0)
+        }
+        _ => Err("a percentage above 0 with its sign is expected, such as 5%".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,5 +251,16 @@ mod tests {
             shown,
             ["0 B", "999 B", "1.00 kB", "269 MB", "1.00 GB", "6.02 GB"]
         );
+    }
+
+    #[test]
+    fn a_percentage_needs_its_sign() {
+        for (text, share) in [("5%", 0.05), ("2.5 %", 0.025), (" 100% ", 1.0)] {
+            let found = parse_percent(text).expect("a percentage");
+            assert!((found - share).abs() < 1e-12, "{text}");
+        }
+        for bad in ["5", "0.05", "-5%", "0%", "NaN%", "%", "five%"] {
+            assert!(parse_percent(bad).is_err(), "{bad}");
+        }
     }
 }

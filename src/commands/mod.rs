@@ -2,6 +2,7 @@
 
 pub(crate) mod clean;
 mod common;
+pub(crate) mod compare;
 mod failures;
 pub(crate) mod plan;
 pub(crate) mod run;

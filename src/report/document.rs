@@ -95,14 +95,14 @@ pub(super) fn sections(summary: &Summary) -> Vec<Section> {
     sections
 }
 
-fn table(title: &str, table: Table) -> Section {
+pub(super) fn table(title: &str, table: Table) -> Section {
     Section {
         title: title.to_owned(),
         body: Body::Table(table),
     }
 }
 
-fn list(title: &str, lines: impl IntoIterator<Item = String>) -> Option<Section> {
+pub(super) fn list(title: &str, lines: impl IntoIterator<Item = String>) -> Option<Section> {
     let items: Vec<Note> = lines
         .into_iter()
         .map(|text| Note {
@@ -116,7 +116,7 @@ fn list(title: &str, lines: impl IntoIterator<Item = String>) -> Option<Section>
     })
 }
 
-fn words(words: &[&str]) -> Vec<String> {
+pub(super) fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()
 }
 

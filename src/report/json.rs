@@ -1,12 +1,12 @@
-//! The summary as JSON: [`Summary`] as it is, absent numbers as `null`.
+//! A model as JSON: as it is, absent numbers as `null`.
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::figures::rounded;
-use super::model::Summary;
 
-pub(super) fn json(summary: &Summary) -> Result<String, serde_json::Error> {
-    let mut value = serde_json::to_value(summary)?;
+pub(super) fn json(model: &impl Serialize) -> Result<String, serde_json::Error> {
+    let mut value = serde_json::to_value(model)?;
     round(&mut value);
     Ok(serde_json::to_string_pretty(&value)? + "\n")
 }

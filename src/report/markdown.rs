@@ -1,11 +1,11 @@
 //! The summary as Markdown that can be pasted into an issue.
 
-use super::document::{Body, Table, sections};
-use super::model::Summary;
+use super::document::{Body, Section, Table};
 
-pub(super) fn markdown(summary: &Summary) -> String {
+/// Draws sections.
+pub(super) fn markdown(sections: Vec<Section>) -> String {
     let mut text = String::new();
-    for section in sections(summary) {
+    for section in sections {
         if !text.is_empty() {
             text.push('\n');
         }

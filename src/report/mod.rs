@@ -8,6 +8,7 @@ mod figures;
 mod json;
 mod markdown;
 mod model;
+mod sets;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -19,4 +20,5 @@ pub use model::{
     CellRow, Comparison, Environment, FailureRow, ImportedRow, LeakRow, Note, Outcome, SessionRow,
     Summary, WorkloadRow,
 };
+pub use sets::render_sets;
 pub use write::{FILES, Format, read, render, write_all};

@@ -144,14 +144,11 @@ fn compare(cell: &DerivedCell, cells: &[DerivedCell]) -> Option<Comparison> {
         return Some(none);
     }
     let comparisons = cells.iter().filter(|c| is_compared(c)).count();
-    let differences = blocks::differences(&baseline.blocks, &cell.blocks);
     let inference = cell.session.inference;
-    let estimate = if differences.is_empty() {
-        blocks::between_sessions(&baseline.blocks, &cell.blocks, comparisons)
-    } else if let (Some(first), Some(_)) = (inference.first_stage, inference.until) {
-        stats::two_stage(&differences, first as usize, comparisons)
-    } else {
-        stats::paired(&differences, comparisons)
+    let speed_up = blocks::speed_up(&baseline.blocks, &cell.blocks, inference, comparisons);
+    let (estimate, differences) = match speed_up {
+        Some(found) => (Some(found.estimate), found.differences),
+        None => (None, Vec::new()),
     };
     let verdict = estimate.map(|estimate| {
         stats::verdict(&Evidence {

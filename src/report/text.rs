@@ -2,8 +2,7 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table as Drawn, TableStyle};
 
-use super::document::{Body, Table, sections};
-use super::model::Summary;
+use super::document::{Body, Section, Table};
 
 /// Rules above, below the header, and below.
 const STYLE: TableStyle = TableStyle::new()
@@ -12,10 +11,10 @@ const STYLE: TableStyle = TableStyle::new()
     .bottom_border(RULE);
 const RULE: LineStyle = LineStyle::none().fill('─').junction('─');
 
-/// Draws the summary; lines are wrapped at `width` characters, or not at all.
-pub(super) fn text(summary: &Summary, width: Option<u16>) -> String {
+/// Draws sections; lines are wrapped at `width` characters, or not at all.
+pub(super) fn text(sections: Vec<Section>, width: Option<u16>) -> String {
     let mut drawn = String::new();
-    for section in sections(summary) {
+    for section in sections {
         if !drawn.is_empty() {
             drawn.push('\n');
         }

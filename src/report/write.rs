@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use super::derive::derive;
+use super::document::sections;
 use super::model::Summary;
 use super::{csv, json, markdown, text};
 use crate::error::PathError;
@@ -43,8 +44,8 @@ pub fn read(results: &Path) -> Result<Summary, PathError> {
 /// The summary in one format.
 pub fn render(summary: &Summary, format: Format) -> std::io::Result<Vec<u8>> {
     Ok(match format {
-        Format::Text { width } => text::text(summary, width).into_bytes(),
-        Format::Markdown => markdown::markdown(summary).into_bytes(),
+        Format::Text { width } => text::text(sections(summary), width).into_bytes(),
+        Format::Markdown => markdown::markdown(sections(summary)).into_bytes(),
         Format::Csv => csv::cells(summary).map_err(std::io::Error::other)?,
         Format::Json => json::json(summary)?.into_bytes(),
     })

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::cell_metrics::{BlockLog, block_logs};
 use super::interval::{Estimate, paired, two_stage, unpaired};
-use crate::record::{Arm, CellRecord};
+use crate::record::{Arm, CellRecord, Inference};
 
 /// y(baseline) - y(cell) in the blocks that one session ran of both, in the order of sessions and blocks. Where a
 /// block was repeated, its last start counts.
@@ -30,15 +30,17 @@ pub struct SpeedUp {
     pub differences: Vec<f64>,
 }
 
-/// The speed-up of `cell` over `baseline`, with `comparisons` cells compared with this baseline: paired by block
+/// The speed-up of a cell over its baseline, with `comparisons` cells compared with this baseline: paired by block
 /// where one session ran both, else as two independent arms. Absent without a block.
-pub fn speed_up(baseline: &CellRecord, cell: &CellRecord, comparisons: usize) -> Option<SpeedUp> {
-    let there = block_logs(baseline, Arm::Main);
-    let here = block_logs(cell, Arm::Main);
-    let differences = differences(&there, &here);
-    let inference = cell.session.inference;
+pub fn speed_up(
+    baseline: &[BlockLog],
+    cell: &[BlockLog],
+    inference: Inference,
+    comparisons: usize,
+) -> Option<SpeedUp> {
+    let differences = differences(baseline, cell);
     let estimate = if differences.is_empty() {
-        between_sessions(&there, &here, comparisons)
+        between_sessions(baseline, cell, comparisons)
     } else if let (Some(first), Some(_)) = (inference.first_stage, inference.until) {
         two_stage(&differences, first as usize, comparisons)
     } else {
@@ -70,15 +72,20 @@ pub fn between_sessions(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::StartStatus;
     use crate::record::builder::done;
-    use crate::record::{Inference, StartStatus};
+
+    fn compared(base: &CellRecord, cell: &CellRecord) -> Option<SpeedUp> {
+        let logs = |r| block_logs(r, Arm::Main);
+        speed_up(&logs(base), &logs(cell), cell.session.inference, 1)
+    }
 
     #[test]
     fn cells_of_a_session_are_paired_by_block() {
         // The second block is twice as slow for both: it cancels.
         let base = done("demo", "bf16", &[&[2.0, 2.0], &[4.0, 4.0]]);
         let cell = done("demo", "w8a8", &[&[1.0, 1.0], &[2.0, 2.0]]);
-        let found = speed_up(&base, &cell, 1).expect("blocks").estimate;
+        let found = compared(&base, &cell).expect("blocks").estimate;
         assert!((found.ratio - 2.0).abs() < 1e-9);
         assert!(found.interval.expect("two blocks").half_width_log() < 1e-9);
     }
@@ -90,7 +97,7 @@ mod tests {
         cell.starts
             .iter_mut()
             .for_each(|s| s.session = "another".to_owned());
-        let found = speed_up(&base, &cell, 1).expect("blocks").estimate;
+        let found = compared(&base, &cell).expect("blocks").estimate;
         assert!(found.interval.expect("two blocks").half_width_log() > 1.0);
     }
 
@@ -117,13 +124,13 @@ mod tests {
         let rows: Vec<&[f64]> = rows.iter().map(Vec::as_slice).collect();
         let base = done("demo", "bf16", &[&[2.0][..]; 5]);
         let mut cell = done("demo", "w8a8", &rows);
-        let fixed = speed_up(&base, &cell, 1).expect("blocks").estimate;
+        let fixed = compared(&base, &cell).expect("blocks").estimate;
         cell.session.inference = Inference {
             until: Some(0.02),
             first_stage: Some(3),
             ..Inference::default()
         };
-        let staged = speed_up(&base, &cell, 1).expect("blocks").estimate;
+        let staged = compared(&base, &cell).expect("blocks").estimate;
         assert!((fixed.ratio - staged.ratio).abs() < 1e-12);
         assert!((staged.interval.expect("has").df - 2.0).abs() < f64::EPSILON);
     }

@@ -42,8 +42,10 @@ pub struct SetComparison {
     pub only_base: Vec<Key>,
     /// Cells that only the new set has.
     pub only_new: Vec<Key>,
-    /// What differs in how they were measured.
+    /// What differs in how the cells that both sets measured were measured.
     pub differences: Vec<ManifestDifference>,
+    /// The smallest effect of interest, 0.02 for 2 %.
+    pub smallest_effect: f64,
     /// The slowdown that is one too much, 0.05 for 5 %; absent if none was given.
     pub fail_above: Option<f64>,
 }
@@ -125,11 +127,12 @@ pub fn compare(
     rules: Rules,
 ) -> Result<SetComparison, NothingInCommon> {
     let (there, here) = (by_key(base), by_key(new));
-    let common: Vec<Key> = base
+    let mut common: Vec<Key> = base
         .iter()
         .map(key)
         .filter(|k| here.contains_key(k))
         .collect();
+    common.sort_by_key(|k| declared(there[k]));
     if common.is_empty() {
         return Err(NothingInCommon {
             base: "BASE".to_owned(),
@@ -139,10 +142,12 @@ pub fn compare(
         });
     }
     let measured = |record: &CellRecord| !counted_starts(record, Arm::Main).is_empty();
-    let comparisons = common
+    let both: Vec<Key> = common
         .iter()
         .filter(|k| measured(there[k]) && measured(here[k]))
-        .count();
+        .cloned()
+        .collect();
+    let comparisons = both.len();
     let rows = common
         .iter()
         .map(|k| row(k, there[k], here[k], comparisons, rules))
@@ -159,7 +164,8 @@ pub fn compare(
             .filter(|k| !there.contains_key(k))
             .cloned()
             .collect(),
-        differences: differences(&common, &there, &here),
+        differences: differences(&both, &there, &here),
+        smallest_effect: rules.smallest_effect,
         fail_above: rules.fail_above,
     })
 }
@@ -183,6 +189,19 @@ fn key(record: &CellRecord) -> Key {
         cell: record.cell.id.clone(),
         mode: record.cell.mode,
     }
+}
+
+/// The place of a cell in the order of declaration of its session.
+fn declared(record: &CellRecord) -> (usize, Mode, usize) {
+    let matrix = &record.session.matrix;
+    let id = &record.cell.id;
+    let model = matrix.models.iter().position(|m| *m == id.model);
+    let precision = matrix.precisions.iter().position(|p| *p == id.precision);
+    (
+        model.unwrap_or(usize::MAX),
+        record.cell.mode,
+        precision.unwrap_or(usize::MAX),
+    )
 }
 
 fn by_key(records: &[CellRecord]) -> BTreeMap<Key, &CellRecord> {

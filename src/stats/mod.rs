@@ -41,5 +41,5 @@ pub use stein::{FIRST_STAGE, Total, more_blocks, total_blocks};
 pub use step_metrics::{ResponseLength, StepMetrics};
 pub use validity::{reasons, token_reasons, workload_reasons};
 pub use verdict::{
-    Evidence, Judgement, Ratios, SMALLEST_EFFECT, Verdict, judge, next_step, verdict,
+    Evidence, Judgement, RatioWords, Ratios, SMALLEST_EFFECT, Verdict, judge, verdict,
 };

@@ -169,7 +169,7 @@ pub fn verdict(evidence: &Evidence) -> Verdict {
             ),
         };
     }
-    let numbers = Numbers::of(estimate, *smallest_effect);
+    let numbers = RatioWords::of(estimate, *smallest_effect);
     let measured = format!(
         "{cell}: {}x the throughput of {baseline} ({})",
         numbers.ratio, numbers.support
@@ -227,32 +227,26 @@ pub fn verdict(evidence: &Evidence) -> Verdict {
     }
 }
 
-/// The line that ends a summary of one block.
-pub fn next_step(command: &str, minutes: f64) -> String {
-    let time = if minutes < 90.0 {
-        format!("{:.0} minutes", minutes.max(1.0).ceil())
-    } else {
-        format!("{:.1} hours", minutes / 60.0)
-    };
-    format!(
-        "One engine start cannot tell a difference from luck. For intervals and verdicts (about {time}):\n  {command}"
-    )
-}
-
 /// A percentage without needless zeros: 2, 2.5.
 fn percent(share: f64) -> String {
     let shown = format!("{:.2}", 100.0 * share);
     shown.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-struct Numbers {
-    ratio: String,
-    interval: String,
-    support: String,
+/// An estimate in figures, with as many decimals as it needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RatioWords {
+    /// `1.16`.
+    pub ratio: String,
+    /// `1.12-1.21`, or `no interval`.
+    pub interval: String,
+    /// `95 % CI 1.12-1.21, 6 engine starts`, or `one engine start: no interval`.
+    pub support: String,
 }
 
-impl Numbers {
-    fn of(estimate: &Estimate, smallest_effect: f64) -> Self {
+impl RatioWords {
+    /// Of an estimate; the decimals show on which side of 1 and of `smallest_effect` the ends of the interval lie.
+    pub fn of(estimate: &Estimate, smallest_effect: f64) -> Self {
         let Some(interval) = estimate.interval else {
             let starts = match estimate.blocks {
                 1 => "one engine start",
@@ -392,15 +386,6 @@ mod tests {
         let shown = serde_json::to_string(&verdict(&evidence("W8A16", six(-0.011, 0.03))))
             .expect("serializes");
         insta::assert_snapshot!(shown, @r#"{"verdict":"undecided","more_starts":26,"sentence":"W8A16: no difference detectable at 2 % (0.989x, 0.958-1.021); about 26 more engine starts would decide"}"#);
-    }
-
-    #[test]
-    fn a_single_start_ends_with_the_command() {
-        insta::assert_snapshot!(next_step("rollbench run --blocks 6", 26.2), @r"
-One engine start cannot tell a difference from luck. For intervals and verdicts (about 27 minutes):
-  rollbench run --blocks 6
-");
-        assert!(next_step("x", 150.0).contains("2.5 hours"));
     }
 
     proptest! {

@@ -1,0 +1,246 @@
+//! Two result sets side by side, in several formats.
+
+use super::document::{Section, Table, list, table, words};
+use super::figures::{NONE, number, or_none};
+use super::write::Format;
+use super::{json, markdown, text};
+use crate::stats::compare::{Row, SetComparison};
+use crate::stats::{Judgement, RatioWords};
+
+/// The comparison in one format; as CSV there is none, and it comes as JSON.
+pub fn render_sets(comparison: &SetComparison, format: Format) -> std::io::Result<String> {
+    Ok(match format {
+        Format::Text { width } => text::text(sections(comparison), width),
+        Format::Markdown => markdown::markdown(sections(comparison)),
+        Format::Csv | Format::Json => json::json(comparison)?,
+    })
+}
+
+fn sections(comparison: &SetComparison) -> Vec<Section> {
+    let mut sections = vec![table("NEW over BASE", ratios(comparison))];
+    let reasons = comparison.rows.iter().flat_map(|row| {
+        row.reasons
+            .iter()
+            .map(move |reason| format!("{}: {reason}", row.key))
+    });
+    sections.extend(list("Why a number does not hold", reasons));
+    let strangers = [
+        ("BASE", &comparison.only_base),
+        ("NEW", &comparison.only_new),
+    ]
+    .into_iter()
+    .flat_map(|(side, keys)| keys.iter().map(move |key| format!("{key}: only in {side}")));
+    sections.extend(list("Not compared", strangers));
+    if !comparison.differences.is_empty() {
+        sections.push(table(
+            "What differs in how they were measured",
+            differences(comparison),
+        ));
+    }
+    sections.extend(list(
+        "Threshold",
+        comparison
+            .fail_above
+            .map(|limit| threshold(comparison, limit)),
+    ));
+    sections
+}
+
+fn ratios(comparison: &SetComparison) -> Table {
+    let row = |row: &Row| {
+        let (ratio, interval) = row.speed_up.map_or_else(
+            || (NONE.to_owned(), NONE.to_owned()),
+            |e| {
+                let words = RatioWords::of(&e, comparison.smallest_effect);
+                (format!("{}x", words.ratio), words.interval)
+            },
+        );
+        vec![
+            row.key.to_string(),
+            or_none(row.base_tok_s, number),
+            or_none(row.new_tok_s, number),
+            ratio,
+            interval,
+            verdict(row),
+        ]
+    };
+    Table {
+        labels: 1,
+        header: words(&[
+            "Cell",
+            "BASE tok/s",
+            "NEW tok/s",
+            "Speed",
+            "95 % CI",
+            "Verdict",
+        ]),
+        rows: comparison.rows.iter().map(row).collect(),
+    }
+}
+
+fn verdict(row: &Row) -> String {
+    let said = match row.judgement {
+        None if row.speed_up.is_none() => NONE.to_owned(),
+        None => "not valid".to_owned(),
+        Some(judgement) => match judgement {
+            Judgement::Faster => "faster".to_owned(),
+            Judgement::Slower => "slower".to_owned(),
+            Judgement::Equivalent => "equivalent".to_owned(),
+            Judgement::FasterUncertain => "faster, size uncertain".to_owned(),
+            Judgement::SlowerUncertain => "slower, size uncertain".to_owned(),
+            Judgement::Undecided { .. } | Judgement::Unresolved => {
+                "no difference detectable".to_owned()
+            }
+            Judgement::NoInterval => "one engine start".to_owned(),
+        },
+    };
+    if row.exceeds {
+        format!("{said}, above the threshold")
+    } else {
+        said
+    }
+}
+
+fn differences(comparison: &SetComparison) -> Table {
+    let rows = comparison.differences.iter().map(|difference| {
+        let cells = match difference.cells.as_slice() {
+            [] => "all".to_owned(),
+            cells => cells
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", "),
+        };
+        vec![
+            difference.what.clone(),
+            difference.base.clone(),
+            difference.new.clone(),
+            cells,
+        ]
+    });
+    Table {
+        labels: 4,
+        header: words(&["What", "BASE", "NEW", "Cells"]),
+        rows: rows.collect(),
+    }
+}
+
+fn threshold(comparison: &SetComparison, limit: f64) -> String {
+    let percent = 100.0 * limit;
+    let slower: Vec<String> = comparison
+        .rows
+        .iter()
+        .filter(|r| r.exceeds)
+        .map(|r| r.key.to_string())
+        .collect();
+    if slower.is_empty() {
+        format!("No cell is slower by more than {percent} %.")
+    } else {
+        format!("Slower by more than {percent} %: {}.", slower.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::builder::{done, skipped};
+    use crate::stats::compare::{Rules, compare};
+
+    fn compared() -> SetComparison {
+        let base = vec![
+            done("demo", "bf16", &[&[2.0], &[2.02], &[1.99]]),
+            done("demo", "w8a16", &[&[1.0]]),
+            done("demo", "w8a8", &[&[1.5], &[1.52], &[1.49]]),
+        ];
+        let mut new = vec![
+            done("demo", "bf16", &[&[2.2], &[2.21], &[2.23]]),
+            done("demo", "w8a8", &[&[1.5]]),
+            skipped("demo", "w8a16"),
+            done("demo", "fp8", &[&[1.5]]),
+        ];
+        for start in &mut new[0].starts {
+            if let Some(engine) = &mut start.engine {
+                engine
+                    .versions
+                    .insert("vllm".to_owned(), "0.33.0".to_owned());
+            }
+        }
+        let rules = Rules {
+            smallest_effect: 0.02,
+            fail_above: Some(0.05),
+        };
+        compare(&base, &new, rules).expect("common cells")
+    }
+
+    #[test]
+    fn text_reads_well() {
+        let shown = render_sets(&compared(), Format::Text { width: None }).expect("renders");
+        insta::assert_snapshot!(shown, @r"
+NEW over BASE
+─────────────────────────────────────────────────────────────────────────────────────────
+ Cell         BASE tok/s   NEW tok/s   Speed       95 % CI                       Verdict
+─────────────────────────────────────────────────────────────────────────────────────────
+ demo bf16           128         116   0.91x     0.89-0.92   slower, above the threshold
+ demo w8a8           170         171   1.00x   no interval              one engine start
+ demo w8a16          256           -       -             -                             -
+─────────────────────────────────────────────────────────────────────────────────────────
+
+Why a number does not hold
+  demo w8a16: skipped (unsupported on cpu: vLLM's CPU platform has no INT8 weight-only kernel) in the new set
+
+Not compared
+  demo fp8: only in NEW
+
+What differs in how they were measured
+────────────────────────────────────────────────
+ What           BASE         NEW      Cells
+────────────────────────────────────────────────
+ version vllm   0.32.0+cpu   0.33.0   demo bf16
+────────────────────────────────────────────────
+
+Threshold
+  Slower by more than 5 %: demo bf16.
+");
+    }
+
+    #[test]
+    fn markdown_can_be_pasted() {
+        let shown = render_sets(&compared(), Format::Markdown).expect("renders");
+        insta::assert_snapshot!(shown, @r"
+### NEW over BASE
+
+| Cell | BASE tok/s | NEW tok/s | Speed | 95 % CI | Verdict |
+| --- | ---: | ---: | ---: | ---: | ---: |
+| demo bf16 | 128 | 116 | 0.91x | 0.89-0.92 | slower, above the threshold |
+| demo w8a8 | 170 | 171 | 1.00x | no interval | one engine start |
+| demo w8a16 | 256 | - | - | - | - |
+
+### Why a number does not hold
+
+- demo w8a16: skipped (unsupported on cpu: vLLM's CPU platform has no INT8 weight-only kernel) in the new set
+
+### Not compared
+
+- demo fp8: only in NEW
+
+### What differs in how they were measured
+
+| What | BASE | NEW | Cells |
+| --- | --- | --- | --- |
+| version vllm | 0.32.0+cpu | 0.33.0 | demo bf16 |
+
+### Threshold
+
+- Slower by more than 5 %: demo bf16.
+");
+    }
+
+    #[test]
+    fn json_has_the_rows() {
+        let shown = render_sets(&compared(), Format::Json).expect("renders");
+        let value: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+        assert_eq!(value["rows"][0]["judgement"]["verdict"], "slower");
+        assert_eq!(value["rows"][0]["exceeds"], true);
+        assert_eq!(value["only_new"][0]["precision"], "fp8");
+    }
+}
