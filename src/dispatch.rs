@@ -22,6 +22,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, CommandError> {
     match cli.command {
         Command::Run(args) => run_or_less(*args),
         Command::Plan(args) => commands::plan::run(&matrix(args.matrix)?, args.json, args.probe),
+        Command::Diagnostic(args) => commands::diagnostic::run(&matrix(args.matrix)?, args.json),
         Command::Setup(args) => commands::setup::run(args.check, args.json),
         Command::Clean(args) => commands::clean::run(args.yes, args.json),
         Command::Summarize(args) => {
@@ -49,6 +50,9 @@ fn run_or_less(args: RunArgs) -> Result<Exit, CommandError> {
         );
     }
     let request = matrix(args.matrix)?;
+    if args.diagnostic {
+        return commands::diagnostic::run(&request, args.json);
+    }
     if args.dry_run {
         return commands::plan::run(&request, args.json, false);
     }

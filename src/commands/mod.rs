@@ -3,7 +3,9 @@
 pub(crate) mod clean;
 mod common;
 pub(crate) mod compare;
+pub(crate) mod diagnostic;
 mod failures;
+mod measure;
 pub(crate) mod plan;
 pub(crate) mod run;
 pub(crate) mod setup;

@@ -37,7 +37,7 @@ pub(crate) fn run(request: &LoadRequest, json: bool, probe: bool) -> Result<Exit
 /// Asks the interpreter of `plan`; imports vLLM, unless its answer is known from before.
 fn ask(plan: &Plan) -> Result<Probe, CommandError> {
     let python = common::existing_python(&plan.settings)?;
-    let cache = Paths::from_env()?.root().join("probes");
+    let cache = Paths::from_env()?.probes();
     let env = BTreeMap::new();
     common::runtime()?
         .block_on(engine::probe(&python, &env, &cache))

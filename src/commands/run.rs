@@ -1,19 +1,12 @@
 //! `rollbench run`: make the engine ready, measure the matrix, render the summary.
 
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
-
+use super::measure::{Place, measure};
 use super::{common, summarize};
 use crate::config::{LoadRequest, Settings};
-use crate::device::Gate;
-use crate::engine::OfflineEngine;
-use crate::error::{CommandError, Exit, PathError};
-use crate::event::EventSink;
-use crate::execute::{self, Resume, Run, Tally};
+use crate::error::{CommandError, Exit};
+use crate::execute::{Resume, Tally};
 use crate::output::note;
-use crate::plan::Plan;
-use crate::process::{Interrupt, RunDir, SuspendWatch, leftovers};
-use crate::record::{Store, redact, results_dir};
+use crate::process::{Interrupt, leftovers};
 use crate::report::Format;
 
 /// Runs the matrix that `request` describes.
@@ -22,17 +15,16 @@ pub(crate) fn run(
     resume: Resume,
     format: Format,
 ) -> Result<Exit, CommandError> {
-    common::runtime()?.block_on(measure(request, resume, format))
+    common::runtime()?.block_on(run_matrix(request, resume, format))
 }
 
-async fn measure(
+async fn run_matrix(
     request: &LoadRequest,
     resume: Resume,
     format: Format,
 ) -> Result<Exit, CommandError> {
     let settings = common::settings(request)?;
     let interrupt = Interrupt::install().map_err(anyhow::Error::from)?;
-    let suspend = SuspendWatch::install().map_err(anyhow::Error::from)?;
     note(headline(&settings));
     sweep_dead_runs();
     let Some(python) = common::engine_python(&settings, &interrupt).await? else {
@@ -45,48 +37,13 @@ async fn measure(
     for line in &plan.notes {
         note(format!("note: {line}"));
     }
-    let out = plan.settings.out.value.clone();
-    let run_dir = RunDir::create(&results_dir(&out))?;
-    let argv: Vec<String> = std::env::args_os()
-        .map(|a| a.to_string_lossy().into_owned())
-        .collect();
-    let session = execute::session(run_dir.id(), &plan, redact::argv(&argv));
-    let mut store = Store::open(&out, &session)?;
-    let logs = logs_folder(&out)?;
-    let devices = devices(&plan);
-    let gate = Gate::baseline(plan.settings.platform, devices)
-        .map_err(|e| CommandError::new(Exit::Environment, e))?;
-    let engine = OfflineEngine::new(&run_dir);
-    let (events, stream) = EventSink::channel();
-    let shown = crate::progress::show(stream);
-    let outcome = execute::execute(
-        Run {
-            plan: &plan,
-            session: &session,
-            store: &mut store,
-            events,
-            interrupt: &interrupt,
-            suspend,
-            gate: &gate,
-            devices,
-            run_dir: &run_dir,
-            python,
-            logs,
-            resume,
-        },
-        &engine,
-    )
-    .await;
-    // The stream ends with its last sender. A listener that panicked has said so itself.
-    let _ = shown.await;
-    let results = store.results().to_owned();
-    let closed = store.close();
-    let tally = outcome?;
-    let shown = summarize::show(&results, format);
-    closed?;
+    let place = Place::of_run(&plan.settings.out.value);
+    let measured = measure(&plan, python, &place, resume, &interrupt).await?;
+    let shown = summarize::show(&place.results, format);
+    measured.closed?;
     // Files that were passed over are named by `show`; the exit code is about what was measured now.
     shown?;
-    Ok(exit(&tally))
+    Ok(exit(&measured.tally))
 }
 
 /// The first line: what is measured, and why that.
@@ -112,38 +69,6 @@ fn sweep_dead_runs() {
             ));
         }
     }
-}
-
-fn logs_folder(out: &Path) -> Result<PathBuf, PathError> {
-    let logs = out.join("benchmark_logs");
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&logs)
-        .map_err(PathError::on("create", &logs))?;
-    Ok(logs)
-}
-
-/// The most devices that one engine of the plan uses.
-fn devices(plan: &Plan) -> usize {
-    let size = |cell: &crate::plan::PlannedCell, name: &str| {
-        cell.args
-            .get(name)
-            .and_then(|v| v.value.as_u64())
-            .and_then(|n| usize::try_from(n).ok())
-            .unwrap_or(1)
-    };
-    let parallel = |cell| {
-        size(cell, "tensor_parallel_size")
-            * size(cell, "pipeline_parallel_size")
-            * size(cell, "data_parallel_size")
-    };
-    plan.cells
-        .iter()
-        .filter(|cell| cell.skip.is_none())
-        .map(parallel)
-        .max()
-        .unwrap_or(1)
 }
 
 fn exit(tally: &Tally) -> Exit {

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table, presets};
-use tokio::signal::unix::{SignalKind, signal};
 
+use super::common;
 use crate::error::{CommandError, Exit};
 use crate::output;
+use crate::process::Interrupt;
 use crate::setup::{DemoCheckpoint, Paths, Show, State, Status, ensure, status};
 
 /// Makes what is missing (unless it is only to be checked), then says what is there, as a table or as JSON. Exits with 3 if
@@ -33,33 +34,17 @@ pub(crate) fn run(check: bool, json: bool) -> Result<Exit, CommandError> {
 
 /// Returns the signal that interrupted it, if one did.
 fn make(paths: &Paths) -> Result<Option<i32>, CommandError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(anyhow::Error::from)?;
-    runtime.block_on(async {
+    common::runtime()?.block_on(async {
+        let interrupt = Interrupt::install().map_err(anyhow::Error::from)?;
         let mut show = Show::default();
         tokio::select! {
             made = ensure(paths, &DemoCheckpoint::ALL, |event| show.event(&event)) => {
                 made?;
                 Ok(None)
             }
-            signal = interrupted() => Ok(Some(signal.map_err(anyhow::Error::from)?)),
+            signal = interrupt.first() => Ok(Some(signal)),
         }
     })
-}
-
-/// Waits for a signal that asks us to stop, and returns its number.
-async fn interrupted() -> std::io::Result<i32> {
-    let mut int = signal(SignalKind::interrupt())?;
-    let mut term = signal(SignalKind::terminate())?;
-    let mut hup = signal(SignalKind::hangup())?;
-    let kind = tokio::select! {
-        _ = int.recv() => SignalKind::interrupt(),
-        _ = term.recv() => SignalKind::terminate(),
-        _ = hup.recv() => SignalKind::hangup(),
-    };
-    Ok(kind.as_raw_value())
 }
 
 fn to_json(status: &Status) -> Result<String, CommandError> {

@@ -144,6 +144,11 @@ impl Paths {
         self.root.join("setup.log")
     }
 
+    /// What interpreters said about their vLLM.
+    pub fn probes(&self) -> PathBuf {
+        self.root.join("probes")
+    }
+
     pub(crate) fn lock(&self) -> PathBuf {
         self.root.join("setup.lock")
     }

@@ -13,6 +13,9 @@ use super::SetupEvent;
 /// A stage that lasts says so this often where lines cannot be redrawn.
 const REMINDER: Duration = Duration::from_secs(30);
 
+/// Installers write lines of any length; so much of one is enough to see that it is alive.
+const DETAIL: usize = 80;
+
 /// Takes the events of one set-up.
 #[derive(Debug)]
 pub struct Show {
@@ -69,6 +72,7 @@ impl Show {
         let Some((text, since)) = &self.stage else {
             return;
         };
+        let detail = detail.map(|line| line.trim().chars().take(DETAIL).collect::<String>());
         if let Some(bar) = &self.bar {
             let mut message = format!("{text}  {}", Seconds(since.elapsed().as_secs_f64()));
             if let Some(detail) = detail {

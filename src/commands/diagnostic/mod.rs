@@ -1,0 +1,8 @@
+//! `rollbench diagnostic`: would a run work here, and if not, why?
+
+mod engine;
+mod report;
+mod stages;
+mod vllm;
+
+pub(crate) use stages::run;
