@@ -38,7 +38,6 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, CommandError> {
             format(args.markdown, false, args.json),
         ),
         Command::Completions { shell } => completions(shell),
-        _ => Err(CommandError::usage("not available yet")),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The binary as a user meets it: arguments and environment in, output and exit code out.
 
 mod config_errors;
+mod diagnostic;
 mod plan;
 mod setup;
 mod site;

@@ -161,12 +161,15 @@ fn configuration(request: &LoadRequest) -> (Finding, Option<Settings>) {
         },
         ..request.clone()
     };
-    let cells = wide.cells.len();
+    let cells = match wide.cells.len() {
+        1 => "1 cell".to_owned(),
+        n => format!("{n} cells"),
+    };
     match config::load(&small) {
         Err(errors) => (Finding::failed(errors.render(false)), None),
         Ok(settings) => {
             let finding = Finding::ok(format!(
-                "{} ({}), {cells} cells selected",
+                "{} ({}), {cells} selected",
                 wide.matrix.source,
                 wide.matrix.source.why()
             ))
