@@ -3,6 +3,8 @@
 //! `ROLLBENCH_SOAK=1 cargo test --test faults -- --nocapture` runs each scenario many times.
 
 mod guard;
+#[path = "../support/processes.rs"]
+mod processes;
 mod rig;
 mod scenarios;
 mod teardown;

@@ -5,7 +5,6 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -13,42 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-/// Far above what anything here takes, far below what a person waits.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Python itself, not a launcher script of a version manager.
-pub(crate) fn python() -> &'static Path {
-    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    PYTHON.get_or_init(|| {
-        let output = Command::new("python3")
-            .args(["-c", "import sys; print(sys.executable)"])
-            .output()
-            .expect("python3 is on PATH");
-        PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
-    })
-}
-
-pub(crate) fn tree() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fakes/tree.py")
-}
-
-/// Pid and start time: a number alone is used again.
-pub(crate) type Identity = (u32, u64);
-
-/// Absent if there is no such process, or only what waits to be reaped.
-pub(crate) fn identity(pid: u32) -> Option<Identity> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let fields: Vec<&str> = stat[stat.rfind(')')? + 2..].split(' ').collect();
-    (fields[0] != "Z" && fields[0] != "X").then_some(())?;
-    Some((pid, fields[19].parse().ok()?))
-}
-
-fn pids() -> Vec<u32> {
-    fs::read_dir("/proc")
-        .expect("/proc is there")
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .collect()
-}
+use crate::processes::{Identity, PATIENCE, end, identity, inhabitants, install, python, tree};
 
 /// rollbench with a tree under it, in a world of its own: folders, and a copy of the binary that nobody else runs.
 pub(crate) struct Rig {
@@ -77,10 +41,7 @@ impl Rig {
             .rand_bytes(6)
             .tempdir_in("/tmp")
             .expect("tempdir");
-        let binary = dir.path().join("rollbench");
-        fs::hard_link(env!("CARGO_BIN_EXE_rollbench"), &binary)
-            .or_else(|_| fs::copy(env!("CARGO_BIN_EXE_rollbench"), &binary).map(drop))
-            .expect("the binary can be copied");
+        install(dir.path());
         let mut command = Self::command(dir.path());
         command
             .args(["__supervise", "--"])
@@ -190,23 +151,14 @@ impl Rig {
     /// Every process that is alive and was started by this rollbench: the members of the tree, whatever was started in
     /// this world's environment, and whatever runs this world's binary.
     pub(crate) fn survivors(&self) -> Vec<u32> {
-        let mark = self.dir.path().as_os_str().as_encoded_bytes();
-        let marked = pids().into_iter().filter(|pid| {
-            let has = |file: &str| {
-                fs::read(format!("/proc/{pid}/{file}"))
-                    .is_ok_and(|text| text.windows(mark.len()).any(|window| window == mark))
-            };
-            let runs = || {
-                fs::read_link(format!("/proc/{pid}/exe"))
-                    .is_ok_and(|exe| exe.starts_with(self.dir.path()))
-            };
-            identity(*pid).is_some() && (has("environ") || has("cmdline") || runs())
-        });
         let members = self
             .members
             .iter()
             .filter(|who| identity(who.0) == Some(**who));
-        let mut alive: Vec<u32> = marked.chain(members.map(|who| who.0)).collect();
+        let mut alive: Vec<u32> = inhabitants(self.dir.path())
+            .into_iter()
+            .chain(members.map(|who| who.0))
+            .collect();
         alive.sort_unstable();
         alive.dedup();
         alive
@@ -276,68 +228,6 @@ impl Rig {
 impl Drop for Rig {
     /// A failed assertion must not leave what it is about.
     fn drop(&mut self) {
-        for pid in self.survivors() {
-            let _ = kill(
-                Pid::from_raw(i32::try_from(pid).expect("a pid")),
-                Signal::SIGKILL,
-            );
-        }
-    }
-}
-
-/// A tree with vLLM's names that rollbench has not started.
-pub(crate) struct Bystander {
-    child: Child,
-    members: Vec<Identity>,
-    _dir: tempfile::TempDir,
-}
-
-impl Bystander {
-    pub(crate) fn start() -> Self {
-        let dir = tempfile::tempdir().expect("tempdir");
-        let list = dir.path().join("list");
-        let child = Command::new(python())
-            .arg(tree())
-            .arg(&list)
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("python starts");
-        let begun = Instant::now();
-        let text = loop {
-            let text = fs::read_to_string(&list).unwrap_or_default();
-            if text.contains("ready") {
-                break text;
-            }
-            assert!(begun.elapsed() < PATIENCE, "the bystander does not start");
-            sleep(Duration::from_millis(10));
-        };
-        let members: Vec<Identity> = text
-            .lines()
-            .filter_map(|line| identity(line.split_once(' ')?.1.parse().ok()?))
-            .collect();
-        assert_eq!(members.len(), 4, "leader, core, two workers");
-        Self {
-            child,
-            members,
-            _dir: dir,
-        }
-    }
-
-    /// How many of it are gone.
-    pub(crate) fn harmed(&self) -> usize {
-        let alive = |who: &&Identity| identity(who.0) != Some(**who);
-        self.members.iter().filter(alive).count()
-    }
-}
-
-impl Drop for Bystander {
-    fn drop(&mut self) {
-        for (pid, _) in &self.members {
-            let _ = kill(
-                Pid::from_raw(i32::try_from(*pid).expect("a pid")),
-                Signal::SIGTERM,
-            );
-        }
-        let _ = self.child.wait();
+        end(&self.survivors());
     }
 }

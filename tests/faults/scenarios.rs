@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::rig::{Bystander, Rig};
+use crate::processes::Bystander;
+use crate::rig::Rig;
 
 /// Within this nothing may be left, where no polite stop is part of the scenario.
 const SOON: Duration = Duration::from_secs(5);

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
-use crate::rig::{Identity, Rig, identity};
+use crate::processes::{Identity, identity};
+use crate::rig::Rig;
 
 /// 20 processes: a leader, three below it with five each, and one that has left group, session and parent.
 const TREE: &str = r#"

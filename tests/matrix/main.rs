@@ -1,0 +1,9 @@
+//! Whole matrices through the real binary: real processes, real kills, real files; only the vLLM is a stand-in.
+//!
+//! `ROLLBENCH_SOAK=1 cargo test --test matrix -- --nocapture` kills rollbench at many more instants.
+
+mod failures;
+#[path = "../support/processes.rs"]
+mod processes;
+mod records;
+mod world;
