@@ -178,6 +178,12 @@ pub struct MatrixArgs {
     /// Engine starts per cell, in a seeded random order per block; 6 give an interval [default: 1]
     #[arg(long, value_name = "B", help_heading = "Measurement")]
     pub blocks: Option<u32>,
+    /// Also start the baseline a second time in every block: the A/A difference shows what this machine can resolve
+    #[arg(long, help_heading = "Measurement")]
+    pub calibrate: bool,
+    /// The smallest speed-up that matters, fixed before measuring: 2% or 0.02 [default: 2%]
+    #[arg(long, value_name = "SHARE", value_parser = share, help_heading = "Measurement")]
+    pub smallest_effect: Option<f64>,
     /// Seed of prompts and orders [default: 0]
     #[arg(long, value_name = "SEED", help_heading = "Measurement")]
     pub seed: Option<u64>,
@@ -195,6 +201,18 @@ pub struct MatrixArgs {
     /// Where benchmark_results/ and benchmark_logs/ are made [env: BENCH_BASE_DIR] [default: .]
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,
+}
+
+/// A share, as `2%` or `0.02`.
+fn share(text: &str) -> Result<f64, String> {
+    let (number, scale) = text
+        .strip_suffix('%')
+        .map_or((text, 1.0), |percent| (percent, 100.0));
+    number
+        .trim()
+        .parse::<f64>()
+        .map(|n| n / scale)
+        .map_err(|_| "a share is written 2% or 0.02".to_owned())
 }
 
 /// `--fan-out`.

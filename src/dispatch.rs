@@ -89,6 +89,8 @@ fn matrix(args: MatrixArgs) -> Result<LoadRequest, CommandError> {
         steps: args.steps,
         warmup: args.warmup,
         blocks: args.blocks,
+        calibrate: args.calibrate,
+        smallest_effect: args.smallest_effect,
         seed: args.seed,
         gate_timeout: args.gate_timeout,
         python: args.python,

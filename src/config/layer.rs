@@ -117,6 +117,12 @@ pub(crate) fn is_share(share: f64) -> bool {
 }
 
 /// Whether a number of seconds can be a time limit (a century is enough).
+/// Whether it can be the smallest effect of interest: 0.02 for 2 %.
+pub(crate) fn is_effect(share: f64) -> bool {
+    share > 0.0 && share < 1.0
+}
+
+/// Whether it is a time that can be waited.
 pub(crate) fn is_seconds(seconds: f64) -> bool {
     seconds > 0.0 && seconds < 3.2e9
 }

@@ -51,6 +51,10 @@ pub struct Overrides {
     pub warmup: Option<u32>,
     /// `--blocks`.
     pub blocks: Option<u32>,
+    /// `--calibrate`: false if not given.
+    pub calibrate: bool,
+    /// `--smallest-effect`, as a share: 0.02 for 2 %.
+    pub smallest_effect: Option<f64>,
     /// `--seed`.
     pub seed: Option<u64>,
     /// `--gate-timeout`, in seconds.

@@ -10,9 +10,10 @@ use serde_json::Value;
 use super::cells;
 use super::diagnostic::Diagnostics;
 use super::document::{At, Name};
-use super::layer::{is_seconds, is_share};
+use super::layer::{is_effect, is_seconds, is_share};
 use super::load::Loader;
 use super::{FanOut, Origin, Python, RunSettings, Sourced};
+use crate::record::Inference;
 use crate::units::Mode;
 use crate::workload::{Sampling, WorkloadSpec};
 
@@ -42,6 +43,13 @@ impl Loader<'_> {
                 "--gate-timeout {seconds}: must be a number of seconds above 0"
             ));
         }
+        if let Some(effect) = flags.smallest_effect
+            && !is_effect(effect)
+        {
+            found.plain(format!(
+                "--smallest-effect {effect}: must be above 0 and below 1 (or 100%)"
+            ));
+        }
         let mode = self.pick(None, flags.mode, "--online", Mode::Offline);
         let mode = match mode.value {
             Mode::Offline if mode.origin != Origin::Default => {
@@ -52,6 +60,18 @@ impl Loader<'_> {
         let steps = self.pick(raw.steps.as_ref(), flags.steps, "--steps", 3);
         let warmup = self.pick(raw.warmup.as_ref(), flags.warmup, "--warmup", 1);
         let blocks = self.pick(raw.blocks.as_ref(), flags.blocks, "--blocks", 1);
+        let calibrate = self.pick(
+            raw.calibrate.as_ref(),
+            flags.calibrate.then_some(true),
+            "--calibrate",
+            false,
+        );
+        let effect = self.pick(
+            raw.smallest_effect.as_ref(),
+            flags.smallest_effect,
+            "--smallest-effect",
+            Inference::default().smallest_effect,
+        );
         let seed = self.pick(raw.seed.as_ref(), flags.seed, "--seed", 0);
         let fan_out = self.pick(
             raw.fan_out.as_ref(),
@@ -69,6 +89,8 @@ impl Loader<'_> {
         put(values, "run.steps", steps.value, &steps.origin);
         put(values, "run.warmup", warmup.value, &warmup.origin);
         put(values, "run.blocks", blocks.value, &blocks.origin);
+        put(values, "run.calibrate", calibrate.value, &calibrate.origin);
+        put(values, "run.smallest_effect", effect.value, &effect.origin);
         put(values, "run.seed", seed.value, &seed.origin);
         put(values, "run.fan_out", fan_out.value.name(), &fan_out.origin);
         put(values, "run.gate_timeout_s", gate.value, &gate.origin);
@@ -79,6 +101,11 @@ impl Loader<'_> {
             blocks: blocks.value,
             seed: seed.value,
             fan_out: fan_out.value,
+            inference: Inference {
+                smallest_effect: effect.value,
+                calibrate: calibrate.value,
+                ..Inference::default()
+            },
             // Out of range only beside a diagnostic, and then nobody waits.
             gate_timeout: Duration::try_from_secs_f64(gate.value).unwrap_or_default(),
         }

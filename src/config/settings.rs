@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::device::Platform;
+use crate::record::Inference;
 use crate::units::{CellId, Mode, ModelId, PrecisionId};
 use crate::workload::WorkloadSpec;
 
@@ -178,6 +179,8 @@ pub struct RunSettings {
     pub seed: u64,
     /// How samples become requests.
     pub fan_out: FanOut,
+    /// How differences are judged.
+    pub inference: Inference,
     /// How long the device gate waits for memory to come back.
     pub gate_timeout: Duration,
 }

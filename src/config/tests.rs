@@ -254,6 +254,8 @@ fn values_carry_their_origin() {
     run.steps = 5 (file rollbench.toml:15)
     run.warmup = 1 (default)
     run.blocks = 1 (default)
+    run.calibrate = false (default)
+    run.smallest_effect = 0.02 (default)
     run.seed = 0 (default)
     run.fan_out = "requests" (default)
     run.gate_timeout_s = 60.0 (default)

@@ -7,8 +7,8 @@ use serde_json::Value;
 use crate::config::Sourced;
 use crate::plan::{Plan, PlannedCell};
 use crate::record::{
-    CellInfo, CellRecord, CellStatus, Fingerprint, Inference, Labels, MatrixInfo, PlanInfo, SCHEMA,
-    Session, Setting, WorkloadInfo, redact,
+    CellInfo, CellRecord, CellStatus, Fingerprint, Labels, MatrixInfo, PlanInfo, SCHEMA, Session,
+    Setting, WorkloadInfo, redact,
 };
 
 /// The name of the one workload of a session.
@@ -20,7 +20,7 @@ pub fn session(id: &str, plan: &Plan, argv: Vec<String>) -> Session {
     let order = plan.order.iter().map(|block| {
         block
             .iter()
-            .map(|&i| plan.cells[i].settings.id.clone())
+            .map(|turn| plan.cells[turn.cell].settings.id.clone())
             .collect()
     });
     Session {
@@ -42,7 +42,7 @@ pub fn session(id: &str, plan: &Plan, argv: Vec<String>) -> Session {
             steps: settings.run.steps,
         },
         seed: settings.run.seed,
-        inference: Inference::default(),
+        inference: settings.run.inference,
     }
 }
 

@@ -14,9 +14,9 @@ pub use describe::session;
 use crate::device::Gate;
 use crate::engine::Engine;
 use crate::event::{Event, EventSink};
-use crate::plan::Plan;
+use crate::plan::{Plan, Turn};
 use crate::process::{Interrupt, RunDir, SuspendWatch};
-use crate::record::{Arm, ResumeState, Session, Store, StoreError};
+use crate::record::{ResumeState, Session, Store, StoreError};
 use crate::workload::RequestsError;
 use requests::Requests;
 use start::{Ending, Slot};
@@ -165,22 +165,26 @@ fn announce(run: &mut Run<'_>, requests: &mut Requests) -> Result<Vec<ResumeStat
 
 /// The engine starts to be run, in order, without those that are already complete.
 fn slots(plan: &Plan, states: &[ResumeState]) -> Vec<Slot> {
+    let complete = |turn: &Turn, block| states[turn.cell].has(turn.arm, block);
+    let model = |turn: &Turn| &plan.cells[turn.cell].settings.id.model;
     let mut slots = Vec::new();
     for (block, order) in (0..).zip(&plan.order) {
-        let split = order.iter().any(|&cell| states[cell].has(Arm::Main, block));
-        for (position, &cell) in (0..).zip(order) {
-            if states[cell].has(Arm::Main, block) {
+        for (position, turn) in (0..).zip(order) {
+            if complete(turn, block) {
                 continue;
             }
-            let attempt = states[cell]
+            let attempt = states[turn.cell]
                 .attempts
-                .get(&(Arm::Main, block))
+                .get(&(turn.arm, block))
                 .copied()
                 .unwrap_or(0);
+            let split = order
+                .iter()
+                .any(|other| model(other) == model(turn) && complete(other, block));
             slots.push(Slot {
                 number: 0,
                 of: 0,
-                cell,
+                turn: *turn,
                 block,
                 position,
                 attempt,
@@ -196,13 +200,11 @@ fn slots(plan: &Plan, states: &[ResumeState]) -> Vec<Slot> {
 }
 
 fn kept(plan: &Plan, states: &[ResumeState]) -> u32 {
-    let complete = (0..)
+    let turns = (0..)
         .zip(&plan.order)
-        .flat_map(|(block, order)| order.iter().map(move |&cell| (cell, block)));
-    u32::try_from(
-        complete
-            .filter(|&(cell, block)| states[cell].has(Arm::Main, block))
-            .count(),
-    )
-    .unwrap_or(u32::MAX)
+        .flat_map(|(block, order)| order.iter().map(move |turn| (turn, block)));
+    let kept = turns
+        .filter(|(turn, block)| states[turn.cell].has(turn.arm, *block))
+        .count();
+    u32::try_from(kept).unwrap_or(u32::MAX)
 }

@@ -13,7 +13,7 @@ use crate::device::{self, Demand, DeviceError};
 use crate::engine::{Engine, Launch, Session, StepRequest, Urgency};
 use crate::error::PathError;
 use crate::event::{Event, EventSink};
-use crate::plan::PlannedCell;
+use crate::plan::{PlannedCell, Turn};
 use crate::record::{
     Arm, EngineStart, Failure, FailureKind, Gate, GateReading, Phase, Role, Saved, StartStatus,
     StepStatus, Stop, Store, StoreError,
@@ -27,8 +27,8 @@ pub(crate) struct Slot {
     pub(crate) number: u32,
     /// Of this many.
     pub(crate) of: u32,
-    /// Index into the plan's cells.
-    pub(crate) cell: usize,
+    /// The cell, and in which arm.
+    pub(crate) turn: Turn,
     /// Counted from 0.
     pub(crate) block: u32,
     /// Place in the block's order.
@@ -75,7 +75,7 @@ pub(crate) async fn run<E: Engine>(
     requests: &mut Requests,
 ) -> Result<Ending, ExecuteError> {
     let plan = run.plan;
-    let cell = &plan.cells[slot.cell];
+    let cell = &plan.cells[slot.turn.cell];
     let events = run.events.about(&cell.settings.id);
     events.emit(Event::StartBegun {
         of: slot.of,
@@ -328,7 +328,7 @@ fn begin(run: &Run<'_>, cell: &PlannedCell, slot: &Slot) -> EngineStart {
         session: run.session.id.clone(),
         block: slot.block,
         position: slot.position,
-        arm: Arm::Main,
+        arm: slot.turn.arm,
         attempt: slot.attempt,
         status: StartStatus::Running,
         split: slot.split,
@@ -511,13 +511,17 @@ fn log_path(run: &Run<'_>, cell: &PlannedCell, start: &EngineStart) -> PathBuf {
         Mode::Offline => "",
         Mode::Online => "server_",
     };
+    let arm = match start.arm {
+        Arm::Main => "",
+        Arm::Calibration => ".again",
+    };
     let attempt = if start.attempt == 0 {
         String::new()
     } else {
         format!(".{}", start.attempt)
     };
     run.logs.join(format!(
-        "{prefix}{}.{}{attempt}.log",
+        "{prefix}{}.{}{arm}{attempt}.log",
         cell.settings.id, start.block
     ))
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::estimate::Estimate;
 use crate::config::{CellSettings, Settings, Sourced};
-use crate::record::{CheckpointInfo, Skip};
+use crate::record::{Arm, CheckpointInfo, Skip};
 use crate::workload::Vocabulary;
 
 /// The decided run.
@@ -15,8 +15,8 @@ pub struct Plan {
     pub settings: Settings,
     /// Every selected cell, in declaration order.
     pub cells: Vec<PlannedCell>,
-    /// One list per block: indices into `cells` of those that run, in the order in which they run.
-    pub order: Vec<Vec<usize>>,
+    /// One list per block: the engine starts, in the order in which they run.
+    pub order: Vec<Vec<Turn>>,
     /// How long it will take, roughly; absent if nothing runs.
     pub estimate: Option<Estimate>,
     /// What does not stop the run but should be known before it: one line each.
@@ -35,6 +35,15 @@ impl Plan {
             .iter()
             .filter_map(|cell| Some((cell, cell.skip.as_ref()?)))
     }
+}
+
+/// One engine start of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Turn {
+    /// Index into [`Plan::cells`].
+    pub cell: usize,
+    /// The cell itself, or the baseline a second time.
+    pub arm: Arm,
 }
 
 /// One selected cell.

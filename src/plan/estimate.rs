@@ -38,13 +38,19 @@ pub(super) fn estimate(settings: &Settings, cells: &[PlannedCell]) -> Option<Est
     let (mut total, mut known, mut count) = (0.0, 0, 0);
     for cell in cells.iter().filter(|cell| cell.skip.is_none()) {
         count += 1;
-        total += match recorded(settings, cell, &results) {
+        let seconds = match recorded(settings, cell, &results) {
             Some(seconds) => {
                 known += 1;
                 seconds
             }
             None => assumed(settings),
         };
+        total += seconds;
+        if settings.run.inference.calibrate
+            && cell.settings.id.precision == settings.matrix.baseline
+        {
+            total += seconds;
+        }
     }
     let basis = match known {
         0 => Basis::Assumed,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
-use super::{Plan, PlannedCell};
+use super::{Plan, PlannedCell, Turn};
 use crate::config::{Limits, Sourced};
 use crate::record::{Setting, Skip};
 use crate::workload::describe;
@@ -17,13 +17,11 @@ const SCHEMA: &str = "rollbench.plan/1";
 pub fn to_json(plan: &Plan) -> Value {
     let settings = &plan.settings;
     let matrix = &settings.matrix;
-    let order: Vec<Vec<String>> = plan
+    let turn = |turn: &Turn| json!({ "cell": plan.cells[turn.cell].settings.id.to_string(), "arm": turn.arm });
+    let order: Vec<Vec<Value>> = plan
         .order
         .iter()
-        .map(|block| {
-            let id = |index: &usize| plan.cells[*index].settings.id.to_string();
-            block.iter().map(id).collect()
-        })
+        .map(|block| block.iter().map(turn).collect())
         .collect();
     json!({
         "schema": SCHEMA,

@@ -8,11 +8,11 @@ use serde_json::Value;
 use super::estimate::estimate;
 use super::notes::notes;
 use super::order::orders;
-use super::{Plan, PlanError, PlanErrors, PlannedCell, fingerprint};
+use super::{Plan, PlanError, PlanErrors, PlannedCell, Turn, fingerprint};
 use crate::checkpoint::{Checkpoint, HubCache, Location, common_vocabulary, inspect};
 use crate::config::{CellSettings, CheckpointRef, Origin, Settings, Sourced};
-use crate::record::{CheckpointInfo, Skip};
-use crate::units::CellId;
+use crate::record::{Arm, CheckpointInfo, Skip};
+use crate::units::{CellId, ModelId};
 
 /// Decides what is run. Reads checkpoints and earlier records, starts and writes nothing.
 ///
@@ -48,16 +48,11 @@ pub fn make(
         .iter()
         .map(|draft| draft.planned(&settings, &drafts))
         .collect();
-    let models: Vec<Vec<usize>> = settings
+    let models: Vec<Vec<Turn>> = settings
         .matrix
         .selected_models
         .iter()
-        .map(|model| {
-            let runs = |index: &usize| {
-                cells[*index].skip.is_none() && cells[*index].settings.id.model == *model
-            };
-            (0..cells.len()).filter(runs).collect()
-        })
+        .map(|model| turns(model, &cells, &settings))
         .collect();
     let order = orders(&models, settings.run.blocks, settings.run.seed);
     let estimate = estimate(&settings, &cells);
@@ -68,6 +63,25 @@ pub fn make(
         estimate,
         notes,
     })
+}
+
+/// What runs of a model in every block: each cell once, and for a calibration the baseline once more.
+fn turns(model: &ModelId, cells: &[PlannedCell], settings: &Settings) -> Vec<Turn> {
+    let running = (0..)
+        .zip(cells)
+        .filter(|(_, cell)| cell.skip.is_none() && cell.settings.id.model == *model);
+    running
+        .flat_map(|(cell, planned)| {
+            let again = settings.run.inference.calibrate
+                && planned.settings.id.precision == settings.matrix.baseline;
+            let arms = if again {
+                &[Arm::Main, Arm::Calibration][..]
+            } else {
+                &[Arm::Main]
+            };
+            arms.iter().map(move |&arm| Turn { cell, arm })
+        })
+        .collect()
 }
 
 /// A cell and what was found of its checkpoint.

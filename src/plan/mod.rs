@@ -13,7 +13,7 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-pub use decided::{Plan, PlannedCell};
+pub use decided::{Plan, PlannedCell, Turn};
 pub use error::{PlanError, PlanErrors};
 pub use estimate::{Basis, Estimate};
 pub use json::to_json;

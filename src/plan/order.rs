@@ -10,7 +10,7 @@ const ORDER_STREAM: u64 = 0x6f72_6465_0000_0000;
 /// random order: what runs later on a device finds it warmer, and a fixed order would give that to one precision.
 ///
 /// `models` holds one list of cells a model.
-pub(super) fn orders(models: &[Vec<usize>], blocks: u32, seed: u64) -> Vec<Vec<usize>> {
+pub(super) fn orders<T: Copy + Ord>(models: &[Vec<T>], blocks: u32, seed: u64) -> Vec<Vec<T>> {
     (0..blocks)
         .map(|block| {
             let mut random = ChaCha20Rng::seed_from_u64(seed);
@@ -23,8 +23,8 @@ pub(super) fn orders(models: &[Vec<usize>], blocks: u32, seed: u64) -> Vec<Vec<u
         .collect()
 }
 
-fn shuffled(cells: &[usize], random: &mut ChaCha20Rng) -> Vec<usize> {
-    let mut keyed: Vec<(u64, usize)> = cells
+fn shuffled<T: Copy + Ord>(cells: &[T], random: &mut ChaCha20Rng) -> Vec<T> {
+    let mut keyed: Vec<(u64, T)> = cells
         .iter()
         .map(|cell| (random.next_u64(), *cell))
         .collect();

@@ -8,7 +8,7 @@ use crate::checkpoint::HubCache;
 use crate::config::{LoadRequest, Overrides, load};
 use crate::device::Platform;
 use crate::error::{CommandError, Exit};
-use crate::record::{Skip, builder};
+use crate::record::{Arm, Skip, builder};
 
 /// A folder with a configuration and checkpoints.
 struct Site {
@@ -152,6 +152,27 @@ fn the_reference_matrix_is_eight_runs_and_one_skip() {
 }
 
 #[test]
+fn a_calibration_starts_the_baseline_of_every_model_twice_a_block() {
+    let mut site = Site::reference();
+    site.overrides.calibrate = true;
+    site.overrides.blocks = Some(2);
+    let plan = site.plan();
+    for block in &plan.order {
+        assert_eq!(block.len(), 8 + 3);
+        let again: Vec<_> = block
+            .iter()
+            .filter(|turn| turn.arm == Arm::Calibration)
+            .collect();
+        assert_eq!(again.len(), 3);
+        assert!(
+            again
+                .iter()
+                .all(|turn| plan.cells[turn.cell].settings.id.precision.as_str() == "bf16")
+        );
+    }
+}
+
+#[test]
 fn unsupported_comes_before_missing() {
     let mut site = two();
     std::fs::remove_dir_all(site.dir.path().join("tiny-W8A8")).expect("removed");
@@ -251,6 +272,8 @@ fn the_plan_of_the_reference_matrix_reads_well() {
       run.steps = 3  built-in ascend.toml:15
       run.warmup = 1  built-in ascend.toml:16
       run.blocks = 1  built-in ascend.toml:17
+      run.calibrate = false  default
+      run.smallest_effect = 0.02  default
       run.seed = 0  built-in ascend.toml:18
       run.fan_out = "requests"  built-in ascend.toml:19
       run.gate_timeout_s = 60.0  built-in ascend.toml:20
@@ -323,6 +346,8 @@ fn the_plan_of_the_cpu_matrix_reads_well() {
       run.steps = 3                        built-in cpu.toml:17
       run.warmup = 1                       built-in cpu.toml:18
       run.blocks = 2                       flag --blocks
+      run.calibrate = false                default
+      run.smallest_effect = 0.02           default
       run.seed = 0                         built-in cpu.toml:20
       run.fan_out = "requests"             built-in cpu.toml:21
       run.gate_timeout_s = 60.0            built-in cpu.toml:22
@@ -372,6 +397,8 @@ fn one_cell_alone_shows_everything_of_it() {
       run.steps = 3  default
       run.warmup = 1  default
       run.blocks = 1  default
+      run.calibrate = false  default
+      run.smallest_effect = 0.02  default
       run.seed = 0  default
       run.fan_out = "requests"  default
       run.gate_timeout_s = 60.0  default

@@ -5,9 +5,9 @@ use std::fmt::{self, Write as _};
 use indexmap::IndexMap;
 use serde_json::Value;
 
-use super::{Plan, PlannedCell};
+use super::{Plan, PlannedCell, Turn};
 use crate::config::{CellSettings, FanOut, Limits, Sourced};
-use crate::record::RESULTS;
+use crate::record::{Arm, RESULTS};
 use crate::units::{Bytes, thousands};
 use crate::workload::describe;
 
@@ -162,14 +162,17 @@ impl Text<'_> {
     }
 
     /// `qwen3-1.7b: w8a8, bf16; pangu-7b: bf16, w8a8`.
-    fn shown_order(&self, order: &[usize]) -> String {
-        let id = |index: &usize| &self.plan.cells[*index].settings.id;
+    fn shown_order(&self, order: &[Turn]) -> String {
+        let id = |turn: &Turn| &self.plan.cells[turn.cell].settings.id;
         let models: Vec<String> = order
             .chunk_by(|a, b| id(a).model == id(b).model)
-            .map(|cells| {
-                let precisions: Vec<&str> =
-                    cells.iter().map(|c| id(c).precision.as_str()).collect();
-                format!("{}: {}", id(&cells[0]).model, precisions.join(", "))
+            .map(|turns| {
+                let precision = |turn: &Turn| match turn.arm {
+                    Arm::Main => id(turn).precision.to_string(),
+                    Arm::Calibration => format!("{} again", id(turn).precision),
+                };
+                let precisions: Vec<String> = turns.iter().map(precision).collect();
+                format!("{}: {}", id(&turns[0]).model, precisions.join(", "))
             })
             .collect();
         models.join("; ")
