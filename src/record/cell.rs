@@ -1,6 +1,6 @@
 //! The record of one cell: one file, complete enough to recompute everything that a summary says.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use indexmap::IndexMap;
 use jiff::Timestamp;
@@ -238,16 +238,13 @@ impl CellRecord {
         if self.skip.is_some() {
             return CellStatus::Skipped;
         }
-        let complete: BTreeMap<_, _> = self
+        let main = self
             .starts
             .iter()
-            .filter(|s| s.is_complete())
-            .map(|s| ((s.arm, s.block), ()))
-            .collect();
-        let main = complete
-            .keys()
-            .filter(|(arm, _)| *arm == super::Arm::Main)
-            .count();
+            .filter(|s| s.is_complete() && s.arm == super::Arm::Main)
+            .map(|s| s.block)
+            .collect::<BTreeSet<_>>()
+            .len();
         match main {
             0 if self.starts.is_empty() => CellStatus::Planned,
             0 => CellStatus::Failed,

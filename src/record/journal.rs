@@ -13,6 +13,10 @@ use super::{CellRecord, CellStatus, EngineStart, StartStatus, Step};
 use crate::units::{CellId, Mode};
 
 /// One line. Externally tagged: serde then reads a step's columns without buffering them.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a few exist at a time, and each is about to be written"
+)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Entry<'a> {

@@ -462,6 +462,12 @@ impl Store {
         match read_record(&path) {
             Ok(earlier) if cell.keep || earlier.session.id == self.session.id => {
                 record.starts = earlier.starts;
+                let resumed = if earlier.session.id == record.session.id {
+                    earlier.session.resumes
+                } else {
+                    Some(earlier.session.id)
+                };
+                record.session.resumes = record.session.resumes.or(resumed);
                 if record.fingerprint.engine.is_empty() {
                     record.fingerprint.engine = earlier.fingerprint.engine;
                 }
@@ -860,6 +866,7 @@ mod tests {
             ]
         );
         assert_eq!(read.status, CellStatus::Done);
+        assert_eq!(read.session.resumes.as_deref(), Some("s1"));
         assert!(!folder.results().join("previous").exists());
     }
 

@@ -1,5 +1,7 @@
 //! The summary as sections of tables and lists, which text and Markdown draw alike.
 
+use std::fmt::Write as _;
+
 use super::figures::{NONE, count, number, or_none, percent};
 use super::model::{
     CellRow, Environment, ImportedRow, Note, Outcome, SessionRow, Summary, WorkloadRow,
@@ -204,10 +206,10 @@ fn measured(cell: &CellRow, remarks: &mut Remarks) -> String {
             failure.phase, failure.message
         );
         for more in [&failure.diagnosis, &failure.hint].into_iter().flatten() {
-            text += &format!("; {more}");
+            let _ = write!(text, "; {more}");
         }
         if !failure.log.is_empty() {
-            text += &format!(" (log: {})", failure.log);
+            let _ = write!(text, " (log: {})", failure.log);
         }
         marks += &remarks.add(text);
     }
@@ -443,10 +445,10 @@ fn environment(e: &Environment, one_of_several: bool) -> String {
     );
     if let Some(platform) = &e.platform {
         let versions: Vec<String> = e.versions.iter().map(|(n, v)| format!("{n} {v}")).collect();
-        line += &format!("; {} on {platform}", versions.join(", "));
+        let _ = write!(line, "; {} on {platform}", versions.join(", "));
     }
     if one_of_several {
-        line += &format!(": {}", e.cells.join(", "));
+        let _ = write!(line, ": {}", e.cells.join(", "));
     }
     line
 }
@@ -484,7 +486,7 @@ fn workload(w: &WorkloadRow, cells: usize) -> String {
         w.name, w.seed
     );
     if w.cells.len() < cells {
-        line += &format!(": {}", w.cells.join(", "));
+        let _ = write!(line, ": {}", w.cells.join(", "));
     }
     line
 }
@@ -501,7 +503,7 @@ fn session(s: &SessionRow) -> String {
         s.plan.steps
     );
     if let Some(earlier) = &s.resumes {
-        line += &format!("; goes on with {earlier}");
+        let _ = write!(line, "; goes on with {earlier}");
     }
     line
 }

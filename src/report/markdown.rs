@@ -1,5 +1,7 @@
 //! The summary as Markdown that can be pasted into an issue.
 
+use std::fmt::Write as _;
+
 use super::document::{Body, Section, Table};
 
 /// Draws sections.
@@ -9,14 +11,14 @@ pub(super) fn markdown(sections: Vec<Section>) -> String {
         if !text.is_empty() {
             text.push('\n');
         }
-        text += &format!("### {}\n\n", escaped(&section.title));
+        let _ = writeln!(text, "### {}\n", escaped(&section.title));
         match section.body {
             Body::Table(content) => text += &table(&content),
             Body::List(items) => {
                 for item in items {
-                    text += &format!("- {}\n", escaped(&item.text));
+                    let _ = writeln!(text, "- {}", escaped(&item.text));
                     if let Some(command) = item.command {
-                        text += &format!("\n  ```\n  {command}\n  ```\n");
+                        let _ = writeln!(text, "\n  ```\n  {command}\n  ```");
                     }
                 }
             }

@@ -223,7 +223,7 @@ fn notes(cells: &[DerivedCell], sessions: &[Session]) -> Vec<Note> {
         notes.push(Note {
             text,
             command: None,
-        })
+        });
     };
     if cells
         .iter()

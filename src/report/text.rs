@@ -1,5 +1,7 @@
 //! The summary as plain text. No colour: it reads the same in a terminal, a file and a log.
 
+use std::fmt::Write as _;
+
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table as Drawn, TableStyle};
 
 use super::document::{Body, Section, Table};
@@ -27,7 +29,7 @@ pub(super) fn text(sections: Vec<Section>, width: Option<u16>) -> String {
                     drawn += &wrapped(&item.text, width);
                     if let Some(command) = item.command {
                         // Never wrapped: it is there to be copied.
-                        drawn += &format!("      {command}\n");
+                        let _ = writeln!(drawn, "      {command}");
                     }
                 }
             }

@@ -246,7 +246,7 @@ mod tests {
         step.submitted.requests = 4;
         step.submitted.prompt_tokens = 4 * 64;
         let m = StepMetrics::of(&step, None);
-        close(m.total_token_throughput, (8.0 * 32.0 + 4.0 * 64.0) / 2.0);
+        close(m.total_token_throughput, 512.0 / 2.0);
         close(m.request_throughput, 2.0);
         assert_eq!(m.response_length.unwrap().clip_ratio, None);
     }
