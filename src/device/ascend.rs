@@ -56,13 +56,14 @@ fn readings(tables: &Tables, map: &[(u32, u32, u32)]) -> Vec<Reading> {
     let logical = |chip: &Chip| {
         let mapped = map
             .iter()
-            .find(|&&(npu, c, _)| (npu, c) == (chip.npu, chip.chip));
+            .find(|&&(npu, c, _)| (npu, c) == (chip.npu, chip.number));
         chip.logical
             .or(mapped.map(|&(_, _, logical)| logical))
             .unwrap_or(chip.npu)
     };
-    let on =
-        |chip: &Chip, process: &&ChipProcess| (process.npu, process.chip) == (chip.npu, chip.chip);
+    let on = |chip: &Chip, process: &&ChipProcess| {
+        (process.npu, process.chip) == (chip.npu, chip.number)
+    };
     let mut readings: Vec<Reading> = tables
         .chips
         .iter()
@@ -139,15 +140,13 @@ fn output_within(mut command: Command, patience: Duration) -> Result<String, Dev
         let result = stdout.as_mut().map(|pipe| pipe.read_to_end(&mut bytes));
         let _ = sender.send((result.unwrap_or(Ok(0)), bytes));
     });
-    let received = receiver.recv_timeout(patience);
-    if received.is_err() {
+    let Ok((result, bytes)) = receiver.recv_timeout(patience) else {
         // In the kernel's hands it may not die; it is not waited for either.
         let _ = child.kill();
         let _ = child.try_wait();
         return Err(DeviceError::NpuSmiHangs(begun.elapsed().as_secs()));
-    }
+    };
     let _ = child.wait();
-    let (result, bytes) = received.map_err(std::io::Error::other)?;
     result?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
@@ -159,7 +158,7 @@ mod tests {
     fn tables() -> Tables {
         let chip = |npu, used_mib| Chip {
             npu,
-            chip: 0,
+            number: 0,
             logical: None,
             name: "910B3".into(),
             bus: None,

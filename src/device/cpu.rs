@@ -89,7 +89,7 @@ fn cgroup(root: &Path) -> Option<(u64, u64)> {
     }
 }
 
-/// `Mems_allowed_list:	0-1,3` gives 0.
+/// `Mems_allowed_list: 0-1,3` gives 0.
 fn first_node(status: &str) -> Option<u32> {
     let list = status
         .lines()

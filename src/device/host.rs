@@ -14,9 +14,10 @@ pub fn host() -> Host {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     Host {
-        name: text(uname.as_ref().map(|u| u.nodename())),
-        kernel: text(uname.as_ref().map(|u| u.release())),
-        cpu: cpu_model(&info).unwrap_or_else(|| text(uname.as_ref().map(|u| u.machine()))),
+        name: text(uname.as_ref().map(nix::sys::utsname::UtsName::nodename)),
+        kernel: text(uname.as_ref().map(nix::sys::utsname::UtsName::release)),
+        cpu: cpu_model(&info)
+            .unwrap_or_else(|| text(uname.as_ref().map(nix::sys::utsname::UtsName::machine))),
         cpus: std::thread::available_parallelism()
             .ok()
             .and_then(|count| u32::try_from(count.get()).ok())

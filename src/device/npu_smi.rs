@@ -17,7 +17,7 @@ pub(super) struct Chip {
     /// The card.
     pub(super) npu: u32,
     /// Its number on the card.
-    pub(super) chip: u32,
+    pub(super) number: u32,
     /// The number by which software selects it; absent where the table does not say.
     pub(super) logical: Option<u32>,
     pub(super) name: String,
@@ -105,7 +105,7 @@ fn chip(npu: u32, name: String, cells: &[&str]) -> Option<Chip> {
     let (used_mib, total_mib) = pairs(usage).into_iter().rfind(|&(_, total)| total > 0)?;
     Some(Chip {
         npu,
-        chip: numbers.next().unwrap_or(0),
+        number: numbers.next().unwrap_or(0),
         logical: numbers.next(),
         name,
         bus: (!matches!(*bus, "" | "NA" | "-")).then(|| (*bus).to_owned()),
@@ -239,7 +239,7 @@ mod tests {
                 format!(
                     "{}/{} {:?} {} {} {}/{}",
                     c.npu,
-                    c.chip,
+                    c.number,
                     c.logical,
                     c.name,
                     c.bus.as_deref().unwrap_or("?"),
@@ -358,7 +358,7 @@ mod tests {
             // Glued to its stroke or not.
             let chips = parse(&text).chips;
             prop_assert_eq!(chips.len(), 1);
-            prop_assert_eq!((chips[0].npu, chips[0].chip, chips[0].logical), (npu, chip, logical));
+            prop_assert_eq!((chips[0].npu, chips[0].number, chips[0].logical), (npu, chip, logical));
             prop_assert_eq!((chips[0].used_mib, chips[0].total_mib), (used, total));
         }
     }

@@ -87,7 +87,7 @@ pub struct SweepReport {
 #[derive(Debug)]
 pub struct Guard {
     child: Child,
-    guard: u32,
+    pid: u32,
     control: io::PipeWriter,
     reports: pipe::Receiver,
     buffer: Vec<u8>,
@@ -178,7 +178,7 @@ impl Guard {
         };
         Ok(Self {
             child,
-            guard: pid,
+            pid,
             control,
             reports: pipe::Receiver::from_owned_fd(reports.into()).map_err(SpawnError::Guard)?,
             buffer,
@@ -196,7 +196,7 @@ impl Guard {
 
     /// The process id of the guard.
     pub fn guard(&self) -> u32 {
-        self.guard
+        self.pid
     }
 
     /// Waits for the program to end, whoever ended it. If the guard is killed the kernel kills the program with it.
@@ -256,7 +256,7 @@ impl Guard {
         let patience = grace + GUARD_PATIENCE;
         if tokio::time::timeout(patience, self.swept()).await.is_err() {
             tracing::warn!(
-                guard = self.guard,
+                guard = self.pid,
                 "the guard does not answer; sweeping in its place"
             );
             let _ = self.child.start_kill();
@@ -277,7 +277,7 @@ impl Guard {
                 None => {
                     self.exit.get_or_insert(KILLED);
                     let _ = self.child.wait().await;
-                    let mut orphans = Orphans::of(self.guard);
+                    let mut orphans = Orphans::of(self.pid);
                     while orphans.round() {
                         tokio::time::sleep(ROUND).await;
                     }
@@ -288,7 +288,7 @@ impl Guard {
         }
         // It exits right after its report.
         let _ = self.child.wait().await;
-        Orphans::unregister(self.guard);
+        Orphans::unregister(self.pid);
     }
 
     fn close(&mut self, ended: usize, leaks: Vec<Leak>) {
@@ -329,12 +329,12 @@ impl Drop for Guard {
             return;
         }
         if let Ok(Some(_)) = self.child.try_wait() {
-            let mut orphans = Orphans::of(self.guard);
+            let mut orphans = Orphans::of(self.pid);
             while orphans.round() {
                 std::thread::sleep(ROUND);
             }
         }
-        Orphans::unregister(self.guard);
+        Orphans::unregister(self.pid);
     }
 }
 

@@ -188,15 +188,15 @@ mod tests {
 
     use super::*;
 
-    fn line(pid: u32, comm: &str, state: char, ppid: u32, session: u32, start: u64) -> Vec<u8> {
+    fn line(pid: u32, name: &str, state: char, ppid: u32, session: u32, ticks: u64) -> Vec<u8> {
         format!(
-            "{pid} ({comm}) {state} {ppid} 7 {session} 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 12 0 {start} 99 18446744073709551615 1\n"
+            "{pid} ({name}) {state} {ppid} 7 {session} 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 12 0 {ticks} 99 18446744073709551615 1\n"
         )
         .into_bytes()
     }
 
-    fn stat(pid: u32, ppid: u32) -> Stat {
-        Stat::parse(&line(pid, "x", 'S', ppid, 1, 1)).expect("well-formed")
+    fn stat(pid: u32, parent: u32) -> Stat {
+        Stat::parse(&line(pid, "x", 'S', parent, 1, 1)).expect("well-formed")
     }
 
     #[test]

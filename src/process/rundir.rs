@@ -266,14 +266,11 @@ fn temporary_root() -> Result<PathBuf, RunDirError> {
         .filter(|dir| dir.is_absolute() && dir.as_os_str().len() <= LONGEST_TMPDIR)
         .map(|dir| private_in(&dir))
         .filter(|dir| make_private(dir).is_ok());
-    let root = match chosen {
-        Some(root) => root,
-        None => {
-            let root = private_in(Path::new("/tmp"));
-            make_private(&root)?;
-            root
-        }
-    };
+    if let Some(root) = chosen {
+        return Ok(root);
+    }
+    let root = private_in(Path::new("/tmp"));
+    make_private(&root)?;
     Ok(root)
 }
 
@@ -299,7 +296,10 @@ fn make_private(path: &Path) -> Result<(), RunDirError> {
 /// A folder, not a link to one, that belongs to this user and that no other can write to or look into.
 fn is_private(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|meta| {
-        meta.is_dir() && meta.uid() == Uid::effective().as_raw() && meta.mode() & 0o077 == 0
+        // No permission bit of group or others.
+        meta.is_dir()
+            && meta.uid() == Uid::effective().as_raw()
+            && meta.mode().trailing_zeros() >= 6
     })
 }
 

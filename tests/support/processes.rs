@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 /// Far above what anything here takes, far below what a person waits.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Python itself, not a launcher script of a version manager.
 pub(crate) fn python() -> &'static Path {
@@ -70,11 +70,18 @@ pub(crate) fn end(pids: &[u32]) {
     }
 }
 
+/// The binary of this build, or another (a release) that `ROLLBENCH_BIN` names.
+fn original() -> PathBuf {
+    std::env::var_os("ROLLBENCH_BIN")
+        .map_or_else(|| env!("CARGO_BIN_EXE_rollbench").into(), PathBuf::from)
+}
+
 /// A copy of the binary in `world`, which nobody else runs.
 pub(crate) fn install(world: &Path) {
     let binary = world.join("rollbench");
-    fs::hard_link(env!("CARGO_BIN_EXE_rollbench"), &binary)
-        .or_else(|_| fs::copy(env!("CARGO_BIN_EXE_rollbench"), &binary).map(drop))
+    let original = original();
+    fs::hard_link(&original, &binary)
+        .or_else(|_| fs::copy(&original, &binary).map(drop))
         .expect("the binary can be copied");
 }
 
