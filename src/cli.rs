@@ -165,6 +165,21 @@ pub struct MatrixArgs {
     /// Response length in tokens, exact [default: 256]
     #[arg(long, value_name = "TOKENS", help_heading = "Workload")]
     pub output_len: Option<u32>,
+    /// Lengths shaped like those of a real rollout: fixed, gsm8k, math-4k, dapo-8k, dapo-20k, cot-32k
+    #[arg(long, value_name = "NAME", help_heading = "Workload")]
+    pub workload: Option<String>,
+    /// Response lengths as observed: verl's rollout dumps ({step}.jsonl), a column of numbers, ShareGPT-like JSON
+    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Workload")]
+    pub lengths_from: Vec<PathBuf>,
+    /// How alike the response lengths of one prompt's samples are, 0 to 1 [default: the preset's, else 0]
+    #[arg(long, value_name = "RHO", help_heading = "Workload")]
+    pub sibling_correlation: Option<f64>,
+    /// Tokens that all prompts begin with [default: 0]
+    #[arg(long, value_name = "TOKENS", help_heading = "Workload")]
+    pub shared_prefix: Option<u32>,
+    /// Spread a step over this many engines as verl does, and measure the share of one [default: 1]
+    #[arg(long, value_name = "R", help_heading = "Workload")]
+    pub replicas: Option<u32>,
     /// How samples become requests: each its own, as verl does, or one request with n [default: requests]
     #[arg(long, value_name = "HOW", help_heading = "Workload")]
     pub fan_out: Option<FanOutArg>,

@@ -74,6 +74,7 @@ fn matrix(args: MatrixArgs) -> Result<LoadRequest, CommandError> {
         FanOutArg::Requests => FanOut::Requests,
         FanOutArg::N => FanOut::N,
     });
+    let lengths_from = args.lengths_from;
     let overrides = Overrides {
         config: args.config,
         models: args.models,
@@ -85,6 +86,11 @@ fn matrix(args: MatrixArgs) -> Result<LoadRequest, CommandError> {
         n: args.n,
         input_len: args.input_len,
         output_len: args.output_len,
+        workload: args.workload,
+        lengths: None,
+        sibling_correlation: args.sibling_correlation,
+        shared_prefix: args.shared_prefix,
+        replicas: args.replicas,
         fan_out,
         steps: args.steps,
         warmup: args.warmup,
@@ -99,12 +105,16 @@ fn matrix(args: MatrixArgs) -> Result<LoadRequest, CommandError> {
     let cwd = std::env::current_dir().map_err(|error| {
         CommandError::environment(format!("the current directory cannot be read: {error}"))
     })?;
-    Ok(LoadRequest {
+    let mut request = LoadRequest {
         overrides,
         env: environment(),
         cwd,
         platform: Platform::detect(),
-    })
+    };
+    if !lengths_from.is_empty() {
+        request.overrides.lengths = Some(commands::lengths::read(&request, &lengths_from)?);
+    }
+    Ok(request)
 }
 
 /// The environment, as far as it is UTF-8: a variable that is not cannot be meant for us.

@@ -5,6 +5,7 @@ mod common;
 pub(crate) mod compare;
 pub(crate) mod diagnostic;
 mod failures;
+pub(crate) mod lengths;
 mod measure;
 pub(crate) mod plan;
 pub(crate) mod run;

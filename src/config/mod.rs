@@ -14,6 +14,7 @@ mod select;
 mod settings;
 mod source;
 mod walk;
+mod workload;
 
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use super::diagnostic::{Diagnostics, listed, nearest};
 use super::document::At;
 use super::layer::{self, Layer};
 use super::walk::{Table, sub_table, text, wrong_type};
+use super::workload::RawWorkload;
 use crate::units::{InvalidId, ModelId, PrecisionId};
 
 /// The version of the format that this rollbench reads.
@@ -20,7 +21,7 @@ pub(crate) struct Raw {
     pub(crate) select_models: Option<Vec<At<String>>>,
     pub(crate) select_precisions: Option<Vec<At<String>>>,
     pub(crate) run: RawRun,
-    pub(crate) workload: RawWorkload,
+    pub(super) workload: RawWorkload,
     pub(crate) python: Option<At<String>>,
     pub(crate) engine: Layer,
     pub(crate) precisions: Vec<RawPrecision>,
@@ -38,19 +39,6 @@ pub(crate) struct RawRun {
     pub(crate) seed: Option<At<u64>>,
     pub(crate) fan_out: Option<At<FanOut>>,
     pub(crate) gate_timeout: Option<At<f64>>,
-}
-
-/// `[workload]`.
-#[derive(Debug, Default)]
-pub(crate) struct RawWorkload {
-    pub(crate) num_prompts: Option<At<u32>>,
-    pub(crate) n: Option<At<u32>>,
-    pub(crate) input_len: Option<At<u32>>,
-    pub(crate) output_len: Option<At<u32>>,
-    pub(crate) temperature: Option<At<f64>>,
-    pub(crate) top_p: Option<At<f64>>,
-    pub(crate) top_k: Option<At<i32>>,
-    pub(crate) logprobs: Option<At<u32>>,
 }
 
 /// `[[precision]]`.
@@ -292,30 +280,6 @@ impl RawRun {
                 found,
             ),
         }
-    }
-}
-
-impl RawWorkload {
-    fn read(workload: &Table<'_>, found: &mut Diagnostics) -> Self {
-        workload.only(
-            &["num_prompts", "n", "input_len", "output_len", "sampling"],
-            found,
-        );
-        let mut raw = Self {
-            num_prompts: workload.integer("num_prompts", 1..=1_000_000, found),
-            n: workload.integer("n", 1..=100_000, found),
-            input_len: workload.integer("input_len", 1..=10_000_000, found),
-            output_len: workload.integer("output_len", 1..=10_000_000, found),
-            ..Self::default()
-        };
-        if let Some(sampling) = workload.table("sampling", found) {
-            sampling.only(&["temperature", "top_p", "top_k", "logprobs"], found);
-            raw.temperature = sampling.number("temperature", |t| t >= 0.0, "0 or above", found);
-            raw.top_p = sampling.number("top_p", layer::is_share, "above 0 and at most 1", found);
-            raw.top_k = sampling.integer("top_k", -1..=i32::MAX, found);
-            raw.logprobs = sampling.integer("logprobs", 0..=1_000, found);
-        }
-        raw
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::FanOut;
 use crate::device::Platform;
 use crate::units::Mode;
+use crate::workload::Observed;
 
 /// Everything that [`super::load`] looks at, so that it depends on nothing else.
 #[derive(Debug, Clone)]
@@ -43,6 +44,16 @@ pub struct Overrides {
     pub input_len: Option<u32>,
     /// `--output-len`, in tokens.
     pub output_len: Option<u32>,
+    /// `--workload`: the name of a preset.
+    pub workload: Option<String>,
+    /// What the files of `--lengths-from` hold.
+    pub lengths: Option<Observed>,
+    /// `--sibling-correlation`.
+    pub sibling_correlation: Option<f64>,
+    /// `--shared-prefix`, in tokens.
+    pub shared_prefix: Option<u32>,
+    /// `--replicas`.
+    pub replicas: Option<u32>,
     /// `--fan-out`.
     pub fan_out: Option<FanOut>,
     /// `--steps`.

@@ -1,4 +1,4 @@
-//! The settings that are single values: `[run]`, `[workload]`, the interpreter, the output folder.
+//! The settings that are single values: `[run]`, the interpreter, the output folder.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,13 +15,9 @@ use super::load::Loader;
 use super::{FanOut, Origin, Python, RunSettings, Sourced};
 use crate::record::Inference;
 use crate::units::Mode;
-use crate::workload::{Sampling, WorkloadSpec};
-
-/// More sequences than this in a step is a typo, not a workload.
-const MAX_SEQUENCES: u64 = 10_000_000;
 
 /// Values by dotted path.
-type Values = IndexMap<String, Sourced<Value>>;
+pub(super) type Values = IndexMap<String, Sourced<Value>>;
 
 impl Loader<'_> {
     pub(super) fn run(&self, values: &mut Values, found: &mut Diagnostics) -> RunSettings {
@@ -111,94 +107,6 @@ impl Loader<'_> {
         }
     }
 
-    pub(super) fn workload(&self, values: &mut Values, found: &mut Diagnostics) -> WorkloadSpec {
-        let (raw, flags) = (&self.raw.workload, &self.request.overrides);
-        for (flag, given) in [
-            ("--num-prompts", flags.num_prompts),
-            ("-n", flags.n),
-            ("--input-len", flags.input_len),
-            ("--output-len", flags.output_len),
-        ] {
-            not_zero(flag, given, found);
-        }
-        let mut number = |name: &str, said: Option<&At<u32>>, flagged, flag, default| {
-            let picked = self.pick(said, flagged, flag, default);
-            put(
-                values,
-                &format!("workload.{name}"),
-                picked.value,
-                &picked.origin,
-            );
-            picked.value
-        };
-        let num_prompts = number(
-            "num_prompts",
-            raw.num_prompts.as_ref(),
-            flags.num_prompts,
-            "--num-prompts",
-            32,
-        );
-        let n = number("n", raw.n.as_ref(), flags.n, "-n", 8);
-        let input_len = number(
-            "input_len",
-            raw.input_len.as_ref(),
-            flags.input_len,
-            "--input-len",
-            512,
-        );
-        let output_len = number(
-            "output_len",
-            raw.output_len.as_ref(),
-            flags.output_len,
-            "--output-len",
-            256,
-        );
-        let sequences = u64::from(num_prompts) * u64::from(n);
-        if sequences > MAX_SEQUENCES {
-            found.plain(format!(
-                "{num_prompts} prompts x {n} samples are {sequences} sequences in one step; at most {MAX_SEQUENCES} are possible"
-            ));
-        }
-        let defaults = Sampling::default();
-        let temperature = self.pick(raw.temperature.as_ref(), None, "", defaults.temperature);
-        let top_p = self.pick(raw.top_p.as_ref(), None, "", defaults.top_p);
-        let top_k = self.pick(raw.top_k.as_ref(), None, "", defaults.top_k);
-        let logprobs = raw.logprobs.as_ref();
-        put(
-            values,
-            "workload.sampling.temperature",
-            temperature.value,
-            &temperature.origin,
-        );
-        put(
-            values,
-            "workload.sampling.top_p",
-            top_p.value,
-            &top_p.origin,
-        );
-        put(
-            values,
-            "workload.sampling.top_k",
-            top_k.value,
-            &top_k.origin,
-        );
-        put(
-            values,
-            "workload.sampling.logprobs",
-            logprobs.map(|l| l.value),
-            &logprobs.map_or(Origin::Default, |l| self.document.origin(&l.span)),
-        );
-        WorkloadSpec {
-            sampling: Sampling {
-                temperature: temperature.value,
-                top_p: top_p.value,
-                top_k: top_k.value,
-                logprobs: logprobs.map(|l| l.value),
-            },
-            ..WorkloadSpec::fixed(num_prompts, n, input_len, output_len)
-        }
-    }
-
     pub(super) fn python(&self, values: &mut Values, found: &mut Diagnostics) -> Sourced<Python> {
         let (text, origin, base) = match (&self.request.overrides.python, &self.raw.python) {
             (Some(flag), _) => (
@@ -277,7 +185,7 @@ impl Loader<'_> {
         }
     }
 
-    fn pick<T: Clone>(
+    pub(super) fn pick<T: Clone>(
         &self,
         file: Option<&At<T>>,
         flagged: Option<T>,
@@ -292,11 +200,11 @@ impl Loader<'_> {
     }
 }
 
-fn put(values: &mut Values, path: &str, value: impl Into<Value>, origin: &Origin) {
+pub(super) fn put(values: &mut Values, path: &str, value: impl Into<Value>, origin: &Origin) {
     values.insert(path.to_owned(), Sourced::new(value.into(), origin.clone()));
 }
 
-fn not_zero(flag: &str, given: Option<u32>, found: &mut Diagnostics) {
+pub(super) fn not_zero(flag: &str, given: Option<u32>, found: &mut Diagnostics) {
     if given == Some(0) {
         found.plain(format!("{flag} 0: must be at least 1"));
     }

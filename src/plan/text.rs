@@ -9,7 +9,7 @@ use super::{Plan, PlannedCell, Turn};
 use crate::config::{CellSettings, FanOut, Limits, Sourced};
 use crate::record::{Arm, RESULTS};
 use crate::units::{Bytes, thousands};
-use crate::workload::describe;
+use crate::workload::{Description, LengthSummary, Placement, describe};
 
 /// Width of the words on the left.
 const LEFT: usize = 10;
@@ -101,28 +101,17 @@ impl Text<'_> {
     fn write_run(&self, out: &mut String) -> fmt::Result {
         let (plan, run) = (self.plan, &self.plan.settings.run);
         let step = describe(&plan.settings.workload, run.seed);
-        let length = |summary: &crate::workload::LengthSummary| {
-            if summary.at_cap >= 1.0 {
-                thousands(u64::from(summary.max))
-            } else {
-                format!(
-                    "{:.0} on average (up to {})",
-                    summary.mean,
-                    thousands(u64::from(summary.max))
-                )
-            }
-        };
         writeln!(
             out,
-            "{:LEFT$}  {}: {} prompts x {} = {} sequences, {} tokens in, {} out",
+            "{:LEFT$}  {}: {} = {} sequences, {} tokens in, {} out",
             "a step",
             run.mode,
-            thousands(u64::from(step.prompts)),
-            plan.settings.workload.n,
+            self.shown_requests(&step),
             thousands(step.sequences),
             length(&step.prompt),
             length(&step.response),
         )?;
+        self.write_spread(out, &step)?;
         writeln!(
             out,
             "{:LEFT$}  {}",
@@ -157,6 +146,42 @@ impl Text<'_> {
         writeln!(out, "{:LEFT$}  {}", "results", results.display())?;
         if let Some(estimate) = &plan.estimate {
             writeln!(out, "{:LEFT$}  {}", "estimate", estimate.words())?;
+        }
+        Ok(())
+    }
+
+    /// `32 prompts x 8`, or of how many prompts one replica serves some samples.
+    fn shown_requests(&self, step: &Description) -> String {
+        let prompts = thousands(u64::from(step.prompts));
+        match self.plan.settings.workload.placement {
+            Placement::Local => format!("{prompts} prompts x {}", self.plan.settings.workload.n),
+            Placement::Scatter { .. } => format!("samples of {prompts} prompts"),
+        }
+    }
+
+    /// What a tail and replicas make of a step; nothing where all lengths are equal on one engine.
+    fn write_spread(&self, out: &mut String, step: &Description) -> fmt::Result {
+        let workload = &self.plan.settings.workload;
+        let r = &step.response;
+        if r.at_cap < 1.0 {
+            writeln!(
+                out,
+                "{:LEFT$}  responses: p50 {:.0}, p90 {:.0}, p99 {:.0}; {:.1} % at the longest; {} tokens in all",
+                "",
+                r.p50,
+                r.p90,
+                r.p99,
+                100.0 * r.at_cap,
+                thousands(step.output_tokens),
+            )?;
+        }
+        let replicas = workload.placement.replicas();
+        if replicas > 1 {
+            writeln!(
+                out,
+                "{:LEFT$}  the share of one of {replicas} replicas of {} prompts x {}, siblings scattered as by verl's balancer",
+                "", workload.num_prompts, workload.n,
+            )?;
         }
         Ok(())
     }
@@ -212,6 +237,16 @@ impl Text<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// One length, or the mean and the longest of several.
+fn length(summary: &LengthSummary) -> String {
+    let longest = thousands(u64::from(summary.max));
+    if summary.at_cap >= 1.0 {
+        longest
+    } else {
+        format!("{:.0} on average (up to {longest})", summary.mean)
     }
 }
 

@@ -5,3 +5,4 @@ mod diagnostic;
 mod plan;
 mod setup;
 mod site;
+mod workload;
