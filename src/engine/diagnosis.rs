@@ -139,6 +139,11 @@ const TABLE: &[Row] = &[
         "source set_env.sh of nnal/atb before starting rollbench",
     ),
     row(
+        &["No module named 'vllm'"],
+        "this Python has no vLLM",
+        "name an interpreter that has it with --python PATH, or set `python = \"managed\"`",
+    ),
+    row(
         &["operator torchvision::nms does not exist"],
         "torchvision does not fit torch",
         "install the torchvision release that belongs to the installed torch",

@@ -36,7 +36,8 @@ impl Witness {
                 out_of_memory: evidence.as_deref(),
             },
         );
-        let message = self.log.redact(message);
+        // What Python raises can hold a whole configuration; all of it is in the log.
+        let message: String = self.log.redact(message).chars().take(1_000).collect();
         let (diagnosis, hint) = match found {
             Some(found) => (Some(self.log.redact(&found.cause)), found.hint),
             None => (None, None),

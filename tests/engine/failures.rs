@@ -163,7 +163,7 @@ async fn an_end_without_a_word_is_a_failure_even_with_code_0() {
     assert!(is(&failure, FailureKind::Exited), "{}", shown(&failure));
     assert_eq!(
         failure.message,
-        "the engine ended by itself (exit code 0) while warm-up"
+        "the engine ended by itself (exit code 0) during warm-up"
     );
     assert_eq!(failure.exit.and_then(|e| e.code), Some(0));
     end(session).await;

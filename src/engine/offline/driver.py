@@ -25,6 +25,7 @@ import dataclasses
 import difflib
 import enum
 import gc
+import inspect
 import json
 import multiprocessing
 import multiprocessing.connection
@@ -459,7 +460,10 @@ class Driver:
     def clear_requests(self):
         """After an aborted step: take what is still running out of the engine."""
         engine = self.llm.llm_engine
-        engine.abort_request(list(getattr(engine.output_processor, "request_states", ())))
+        names = list(getattr(engine.output_processor, "request_states", ()))
+        # Since requests have names of two kinds (0.18 on), these are the internal ones.
+        two_kinds = "internal" in inspect.signature(engine.abort_request).parameters
+        engine.abort_request(names, **({"internal": True} if two_kinds else {}))
 
     def terminate(self, *_):
         self.leaving = True

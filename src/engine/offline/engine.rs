@@ -392,7 +392,7 @@ impl OfflineSession {
 
     fn exited(&self, exit: ExitStatus) -> Failure {
         let message = format!(
-            "the engine ended by itself ({}) while {}",
+            "the engine ended by itself ({}) during {}",
             describe(exit),
             self.phase
         );
