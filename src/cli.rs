@@ -1,6 +1,10 @@
 //! The command line, as clap types with their help texts, and nothing else. No flag has a clap default: a default
 //! would hide whether the user said it, and then it would beat the configuration file.
 
+mod load;
+
+pub use load::{ApiArg, LoadArgs};
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -48,6 +52,12 @@ pub enum Command {
     /// starts, beside what differs in how they were measured. For CI: --fail-above 5% exits with 4 if a cell became
     /// slower by more than that.
     Compare(CompareArgs),
+    /// Load any running OpenAI-compatible server with rollbench's own streaming client, and report
+    ///
+    /// TTFT counts from when a request was due, on a connection that is already open; the wait for a place under
+    /// `--max-concurrency`, the client's lateness and its own load are reported beside it. Names and definitions are
+    /// those of `vllm bench serve`. Results are written to benchmark_results/ as by `run --online`.
+    Load(Box<LoadArgs>),
     /// Make the managed CPU engine and the demo checkpoints ahead of time (`run` does it on demand)
     Setup(SetupArgs),
     /// List, and with --yes end, what a killed run left behind

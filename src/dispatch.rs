@@ -1,5 +1,7 @@
 //! From the parsed command line to the command: the only place that knows both.
 
+mod load;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
@@ -37,6 +39,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, CommandError> {
             },
             format(args.markdown, false, args.json),
         ),
+        Command::Load(args) => commands::load::run(&load::options(*args, &environment())?),
         Command::Completions { shell } => completions(shell),
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod compare;
 pub(crate) mod diagnostic;
 mod failures;
 pub(crate) mod lengths;
+pub(crate) mod load;
 mod measure;
 pub(crate) mod plan;
 pub(crate) mod run;

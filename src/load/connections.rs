@@ -47,6 +47,9 @@ pub(super) struct Connection {
 /// Identifies a connection as long as it is open.
 pub(super) type Slot = usize;
 
+const WHEN_IDLE: EpollFlags = EpollFlags::EPOLLIN.union(EpollFlags::EPOLLRDHUP);
+const WHEN_WRITING: EpollFlags = WHEN_IDLE.union(EpollFlags::EPOLLOUT);
+
 /// The event of something that is no connection.
 pub(super) const TIMER: u64 = u64::MAX;
 
@@ -107,9 +110,8 @@ impl Connections {
     ) -> Result<Slot, (Option<InFlight>, io::Error)> {
         let slot = self.free.pop().unwrap_or(self.open.len());
         let opened = Socket::open(self.address).and_then(|socket| {
-            let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP;
             self.epoll
-                .add(&socket, EpollEvent::new(flags, slot as u64))?;
+                .add(&socket, EpollEvent::new(WHEN_WRITING, slot as u64))?;
             Ok(socket)
         });
         let socket = match opened {
@@ -223,6 +225,10 @@ impl Connections {
                 connection.connected_ns = Some(mono_ns());
                 self.connecting -= 1;
                 if connection.in_flight.is_none() {
+                    // It stays writable: to be told that again and again would cost a processor.
+                    connection.waits_to_write = false;
+                    let mut event = EpollEvent::new(WHEN_IDLE, event.data());
+                    self.epoll.modify(&connection.socket, &mut event)?;
                     self.idle.push(slot);
                 }
             }
@@ -256,10 +262,7 @@ impl Connections {
         }
         if waits != connection.waits_to_write {
             connection.waits_to_write = waits;
-            let mut flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP;
-            if waits {
-                flags |= EpollFlags::EPOLLOUT;
-            }
+            let flags = if waits { WHEN_WRITING } else { WHEN_IDLE };
             let mut event = EpollEvent::new(flags, slot as u64);
             self.epoll.modify(&connection.socket, &mut event)?;
         }

@@ -3,6 +3,9 @@
 
 mod chunk;
 mod connections;
+mod control;
+mod counters;
+mod drive;
 mod exchange;
 mod facts;
 mod http;
@@ -16,6 +19,9 @@ mod sse;
 mod target;
 
 pub use chunk::{ChoiceDelta, Chunk, ChunkError, Usage};
+pub use control::{Control, ControlError, ServedModel};
+pub use counters::ServerReading;
+pub use drive::{Driven, Glimpse, drive};
 pub use http::{Decoded, Head, HttpError, ResponseDecoder};
 pub use limits::{Timeouts, TooManyStreams, allow_streams};
 pub use outcome::Outcome;

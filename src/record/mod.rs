@@ -41,4 +41,4 @@ pub use step::{
     ClientFacts, Counted, Counters, FinishSource, OnlineColumns, Point, ReadLag, Role, Sequences,
     ServerSeries, Sidecar, Step, StepStatus, Submitted, Timeline,
 };
-pub use tokens::{ChunkTokens, TokenRow, TokenTimes, TokenTimesError};
+pub use tokens::{ChunkTokens, TokenRow, TokenTimes, TokenTimesError, read_tokens, write_tokens};

@@ -5,6 +5,14 @@
 //! chunks, the gaps between their times in nanoseconds (the first from the step's begin), how tokens are spread over
 //! them (0 one each, 1 one each after a first chunk without, 2 counts follow, 3 unknown), and the counts.
 
+use std::io::Write as _;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::{Sidecar, hex, write_atomic};
+use crate::error::PathError;
+
 /// Token times of one step, one row a sequence.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TokenTimes {
@@ -143,6 +151,26 @@ impl TokenTimes {
     }
 }
 
+/// Writes `tokens` to `file` in the folder of results `results`, whole or not at all.
+pub fn write_tokens(results: &Path, file: &str, tokens: &TokenTimes) -> Result<Sidecar, PathError> {
+    let bytes = tokens.encode();
+    write_atomic(&results.join(file), |out| out.write_all(&bytes))?;
+    Ok(Sidecar {
+        file: file.to_owned(),
+        sha256: hex(&Sha256::digest(&bytes)),
+        bytes: bytes.len() as u64,
+    })
+}
+
+/// Reads what [`write_tokens`] wrote; absent if it is gone or is not what was written.
+pub fn read_tokens(results: &Path, sidecar: &Sidecar) -> Option<TokenTimes> {
+    // A record may come from anywhere: it names files of its own folder, and no others.
+    let plain = Path::new(&sidecar.file).file_name() == Some(sidecar.file.as_ref());
+    let bytes = std::fs::read(results.join(&sidecar.file)).ok()?;
+    let same = hex(&Sha256::digest(&bytes)) == sidecar.sha256;
+    TokenTimes::decode(&bytes).ok().filter(|_| plain && same)
+}
+
 fn put(out: &mut Vec<u8>, mut number: u64) {
     loop {
         let [low, ..] = number.to_le_bytes();
@@ -233,6 +261,25 @@ mod tests {
         fn no_bytes_panic_or_ask_for_much(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
             let _ = TokenTimes::decode(&[&MAGIC[..], &[VERSION], &bytes].concat());
         }
+    }
+
+    #[test]
+    fn a_file_is_read_only_if_it_is_what_was_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let row = TokenRow {
+            chunk_ns: vec![1, 2],
+            tokens: ChunkTokens::OneEach,
+        };
+        let times = TokenTimes { rows: vec![row] };
+        let sidecar = write_tokens(folder.path(), "a.tokens", &times).expect("written");
+        assert_eq!(read_tokens(folder.path(), &sidecar), Some(times.clone()));
+        let elsewhere = Sidecar {
+            file: folder.path().join("a.tokens").display().to_string(),
+            ..sidecar.clone()
+        };
+        assert_eq!(read_tokens(folder.path(), &elsewhere), None);
+        write_tokens(folder.path(), "a.tokens", &TokenTimes::default()).expect("written");
+        assert_eq!(read_tokens(folder.path(), &sidecar), None);
     }
 
     #[test]

@@ -58,6 +58,23 @@ fn a_paced_run_is_sent_on_time_whatever_the_server_does() {
 }
 
 #[test]
+fn waiting_costs_no_processor_time() {
+    let mock = Mock::start();
+    let target = mock.target("ttft=100,itl=10", Api::Completions);
+    let mut paced = load(target.clone(), 10);
+    let spread = Spread::Constant;
+    paced.pacing = Pacing::Rate {
+        per_s: 10.0,
+        spread,
+    };
+    let outcome = run(&paced, requests(&target, 10, 1, 5));
+    assert_sound(&outcome);
+    // 10 requests and 50 chunks in a second, with spare connections open all the time.
+    let cpu_s = outcome.client.cpu_s;
+    assert!(cpu_s < 0.1, "{cpu_s} s");
+}
+
+#[test]
 fn a_duration_ends_sending_and_waits_for_what_is_in_flight() {
     let mock = Mock::start();
     let target = mock.target("ttft=20,itl=5", Api::Completions);

@@ -129,7 +129,7 @@ fn chats_role_chunk_stands_apart() {
 #[test]
 fn without_usage_chunks_are_counted_and_that_is_said() {
     let mock = Mock::start();
-    let target = mock.target("usage=0", Api::Completions);
+    let target = mock.target("usage=0,ttft=50", Api::Completions);
     let outcome = run(&load(target.clone(), 4), requests(&target, 4, 1, 5));
     assert_eq!(outcome.sequences.output_tokens, [5; 4]);
     assert_eq!(outcome.client.counted.chunks, 4);

@@ -1,0 +1,328 @@
+//! What `load` prints: a block for each point, a table over all of them, or JSON.
+
+use std::fmt::Write as _;
+
+use comfy_table::{CellAlignment, Table, presets};
+use serde_json::{Value, json};
+
+use super::options::{LoadOptions, PointPlan};
+use crate::error::CommandError;
+use crate::load::{Api, Limit, Target};
+use crate::record::{ClientFacts, Step, StepStatus};
+use crate::stats::{Distribution, OnlineMetrics};
+
+/// One measured step of one point.
+pub(super) struct MeasuredPoint {
+    pub(super) plan: PointPlan,
+    pub(super) step: Step,
+    /// Absent if nothing came back.
+    pub(super) metrics: Option<OnlineMetrics>,
+}
+
+impl MeasuredPoint {
+    pub(super) fn failed(&self) -> bool {
+        self.step.status == StepStatus::Failed
+    }
+}
+
+/// The first line: what is loaded with what.
+pub(super) fn headline(
+    options: &LoadOptions,
+    target: &Target,
+    model: &str,
+    version: Option<&str>,
+) -> String {
+    let spec = &options.spec;
+    let version = version.map_or_else(String::new, |v| format!(" (version {v})"));
+    let amount = match options.limit {
+        Limit::Count(_) => format!("{} prompts x {}", spec.num_prompts, spec.n),
+        Limit::Duration(d) => format!("{} s of prompts x {}", d.as_secs_f64(), spec.n),
+    };
+    let (about, unit) = match target.api {
+        Api::Completions => ("", "tokens"),
+        Api::Chat => (
+            "about ",
+            "tokens (chat sends text: lengths as the server counts them)",
+        ),
+    };
+    format!(
+        "{target}: {model}{version}; {amount}, {about}{} in, {} out {unit}",
+        spec.prompt.max(),
+        spec.response.max()
+    )
+}
+
+/// One point in words.
+pub(super) fn point(plan: &PointPlan) -> String {
+    match plan.max_concurrency {
+        Some(limit) => format!("{}, at most {limit} at a time", plan.pacing),
+        None => plan.pacing.to_string(),
+    }
+}
+
+/// `point 2 of 4, step 1 of 3: `, as far as it needs saying.
+pub(super) fn place(number: usize, points: usize, step: u32, steps: u32) -> String {
+    let mut parts = Vec::new();
+    if points > 1 {
+        parts.push(format!("point {} of {points}", number + 1));
+    }
+    if steps > 1 || parts.is_empty() {
+        parts.push(format!("step {} of {steps}", step + 1));
+    }
+    format!("{}: ", parts.join(", "))
+}
+
+pub(super) fn text(options: &LoadOptions, points: &[MeasuredPoint]) -> String {
+    let mut out = String::new();
+    for measured in points {
+        block(&mut out, options, measured);
+        out.push('\n');
+    }
+    if points.len() > 1 {
+        sweep(&mut out, points);
+    }
+    out
+}
+
+fn block(out: &mut String, options: &LoadOptions, measured: &MeasuredPoint) {
+    let _ = writeln!(out, "{}", point(&measured.plan));
+    if let Some(metrics) = &measured.metrics {
+        let _ = writeln!(
+            out,
+            "  {} requests done, {} failed, in {:.2} s",
+            metrics.completed, metrics.failed, metrics.duration_s
+        );
+        let _ = write!(
+            out,
+            "  {:.2} requests/s   output {:.1} tok/s   total {:.1} tok/s",
+            metrics.request_throughput, metrics.output_throughput, metrics.total_token_throughput
+        );
+        if let Some(goodput) = metrics.request_goodput {
+            let _ = write!(out, "   goodput {goodput:.2} requests/s");
+        }
+        out.push('\n');
+        // An open loop reaches its peak for moments only.
+        let closed = measured.step.client.as_ref().and_then(|c| c.asked_streams);
+        if let (Some(steady), Some(_)) = (&metrics.steady, closed) {
+            let _ = writeln!(
+                out,
+                "  steady from {:.2} to {:.2} s ({} at a time): output {:.1} tok/s",
+                steady.from_s, steady.to_s, steady.peak, steady.output_throughput
+            );
+        }
+        let rows = latencies(metrics, options.api);
+        let _ = writeln!(out, "\n{}", table(&rows));
+    }
+    if let Some(client) = &measured.step.client {
+        let _ = writeln!(
+            out,
+            "  client: {}",
+            client_line(client, measured.step.makespan_ns)
+        );
+    }
+    if let Some(server) = &measured.step.server {
+        let most = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
+        let _ = write!(
+            out,
+            "  server: at most {} running, {} waiting, {:.0} % of the KV cache",
+            most(&server.running),
+            most(&server.waiting),
+            most(&server.kv) * 100.0
+        );
+        let counters = &measured.step.counters;
+        if let Some(preemptions) = counters.preemptions {
+            let _ = write!(out, "; {preemptions} preemptions");
+        }
+        if let (Some(hits), Some(queries @ 1..)) = (counters.prefix_hits, counters.prefix_queries) {
+            let share = hits as f64 / queries as f64 * 100.0;
+            let _ = write!(out, "; prefix cache hits {share:.0} %");
+        }
+        out.push('\n');
+    }
+    for reason in &measured.step.reasons {
+        let _ = writeln!(out, "  ! {reason}");
+    }
+}
+
+fn client_line(client: &ClientFacts, makespan_ns: u64) -> String {
+    let share = client.cpu_s / (makespan_ns as f64 / 1e9) * 100.0;
+    let streams = match client.asked_streams {
+        Some(asked) => format!("{} of {asked} streams at once", client.peak_streams),
+        None => format!("at most {} streams at once", client.peak_streams),
+    };
+    let lag = &client.read_lag;
+    let stamps = if lag.stamped == lag.reads {
+        "arrivals stamped by the kernel".to_owned()
+    } else if lag.stamped == 0 {
+        "arrivals stamped when read".to_owned()
+    } else {
+        format!(
+            "{} of {} arrivals stamped by the kernel",
+            lag.stamped, lag.reads
+        )
+    };
+    format!(
+        "{share:.1} % of one processor; {streams}; {stamps}, read {:.2} ms later on average",
+        lag.mean_ns as f64 / 1e6
+    )
+}
+
+type Rows<'a> = Vec<(&'static str, &'a Distribution)>;
+
+fn latencies(metrics: &OnlineMetrics, api: Api) -> Rows<'_> {
+    let l = &metrics.latency;
+    let content = l.ttft_content_ms.as_ref().filter(|_| api == Api::Chat);
+    // Where every chunk holds one token, the gaps between tokens are those between chunks.
+    let per_token = l
+        .itl_token_ms
+        .as_ref()
+        .filter(|_| l.itl_token_ms != l.itl_ms);
+    let waited = l.queue_ms.as_ref().filter(|q| q.max > 0.0);
+    [
+        ("TTFT", l.ttft_ms.as_ref()),
+        ("TTFT without role chunk", content),
+        ("TPOT", l.tpot_ms.as_ref()),
+        ("ITL", l.itl_ms.as_ref()),
+        ("ITL per token", per_token),
+        ("E2EL", l.e2el_ms.as_ref()),
+        ("queue before being due", waited),
+        ("send lag", l.send_lag_ms.as_ref()),
+    ]
+    .into_iter()
+    .filter_map(|(name, of)| Some((name, of?)))
+    .collect()
+}
+
+fn table(rows: &Rows<'_>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["ms", "mean", "p50", "p90", "p95", "p99", "max"]);
+    for (name, d) in rows {
+        let mut row = vec![(*name).to_owned()];
+        row.extend([d.mean, d.p50, d.p90, d.p95, d.p99, d.max].map(millis));
+        table.add_row(row);
+    }
+    right(&mut table, 1..7);
+    indent(&table)
+}
+
+fn sweep(out: &mut String, points: &[MeasuredPoint]) {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header([
+        "point",
+        "req/s",
+        "output tok/s",
+        "TTFT p50",
+        "TTFT p99",
+        "TPOT p50",
+        "ITL p99",
+        "E2EL p50",
+        "",
+    ]);
+    for measured in points {
+        let mut row = vec![point(&measured.plan)];
+        let metrics = measured.metrics.as_ref();
+        let rate = |of: fn(&OnlineMetrics) -> f64, digits: usize| {
+            metrics.map_or_else(|| "-".to_owned(), |m| format!("{:.digits$}", of(m)))
+        };
+        row.push(rate(|m| m.request_throughput, 2));
+        row.push(rate(|m| m.output_throughput, 1));
+        let pick = |of: fn(&OnlineMetrics) -> Option<f64>| {
+            metrics.and_then(of).map_or_else(|| "-".to_owned(), millis)
+        };
+        row.push(pick(|m| m.latency.ttft_ms.map(|d| d.p50)));
+        row.push(pick(|m| m.latency.ttft_ms.map(|d| d.p99)));
+        row.push(pick(|m| m.latency.tpot_ms.map(|d| d.p50)));
+        row.push(pick(|m| m.latency.itl_ms.map(|d| d.p99)));
+        row.push(pick(|m| m.latency.e2el_ms.map(|d| d.p50)));
+        let mark = match measured.step.status {
+            StepStatus::Ok => "",
+            StepStatus::Invalid => "!",
+            StepStatus::Failed => "failed",
+        };
+        row.push(mark.to_owned());
+        table.add_row(row);
+    }
+    right(&mut table, 1..8);
+    out.push_str(&indent(&table));
+}
+
+fn right(table: &mut Table, columns: std::ops::Range<usize>) {
+    for column in columns {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}
+
+fn indent(table: &Table) -> String {
+    let mut text = String::new();
+    for line in table.lines() {
+        let _ = writeln!(text, "  {}", line.trim());
+    }
+    text
+}
+
+fn millis(value: f64) -> String {
+    format!("{value:.2}")
+}
+
+/// Under the keys of `vllm bench serve --save-result`, with what it does not have beside them.
+pub(super) fn json(
+    options: &LoadOptions,
+    target: &Target,
+    model: &str,
+    points: &[MeasuredPoint],
+) -> Result<String, CommandError> {
+    let points: Vec<Value> = points
+        .iter()
+        .map(|measured| point_json(options, measured))
+        .collect();
+    let whole = json!({
+        "schema": "rollbench.load/1",
+        "url": target.to_string(),
+        "model_id": model,
+        "workload": options.spec,
+        "slo": options.slo,
+        "seed": options.seed,
+        "points": points,
+    });
+    let mut text = serde_json::to_string_pretty(&whole).map_err(anyhow::Error::from)?;
+    text.push('\n');
+    Ok(text)
+}
+
+fn point_json(options: &LoadOptions, measured: &MeasuredPoint) -> Value {
+    let plan = &measured.plan;
+    let mut out = measured
+        .metrics
+        .as_ref()
+        .map(OnlineMetrics::vllm_json)
+        .unwrap_or_default();
+    let rate = plan
+        .point
+        .rate
+        .map_or_else(|| json!("inf"), |rate| json!(rate));
+    let mut put = |key: &str, value: Value| out.insert(key.to_owned(), value);
+    put("num_prompts", json!(options.spec.num_prompts));
+    put("request_rate", rate);
+    put("max_concurrency", json!(plan.max_concurrency));
+    put("pacing", json!(plan.pacing.to_string()));
+    put("status", json!(measured.step.status));
+    put("reasons", json!(measured.step.reasons));
+    put("metrics", json!(measured.metrics));
+    put("client", client_json(measured));
+    put("server", json!(measured.step.server));
+    put("counters", json!(measured.step.counters));
+    Value::Object(out)
+}
+
+/// The client's facts without one value per request, which are in the record.
+fn client_json(measured: &MeasuredPoint) -> Value {
+    let mut client = json!(measured.step.client);
+    if let Some(fields) = client.as_object_mut() {
+        fields.remove("send_lag_ns");
+    }
+    client
+}
