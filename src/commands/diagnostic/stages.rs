@@ -62,7 +62,7 @@ impl Told {
             let json = self.report.json().map_err(anyhow::Error::from)?;
             data(&json).map_err(anyhow::Error::from)?;
         } else {
-            data(&self.report.sum_up()).map_err(anyhow::Error::from)?;
+            data(self.report.sum_up()).map_err(anyhow::Error::from)?;
         }
         Ok(self.report.exit())
     }
