@@ -31,6 +31,19 @@ async fn a_running_step_is_ended_politely() {
 }
 
 #[tokio::test]
+async fn loading_is_ended_politely() {
+    let bench = Bench::new();
+    let mut session = bench.start(bench.launch(&json!({"load_s": 30})));
+    let waited = tokio::time::timeout(Duration::from_secs(1), session.ready(&bench.events)).await;
+    assert!(waited.is_err(), "it loads longer");
+    let stop = session.stop(Urgency::Polite).await;
+    assert!(
+        stop.polite && stop.leaks.is_empty() && stop.ms < 5_000,
+        "{stop:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_hanging_engine_is_swept_at_once_when_it_must_be() {
     let bench = Bench::new();
     let mut session = bench.start(bench.launch(&json!({"fault": "hang_before_ready"})));

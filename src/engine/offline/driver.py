@@ -144,6 +144,7 @@ class Monitor:
         self.points = []
         self._seen = 0
         self._stride = 1
+        self._latest = None
 
     def _look(self, scheduler, iteration):
         if iteration is not None:
@@ -154,8 +155,9 @@ class Monitor:
         usage = getattr(scheduler, "kv_cache_usage", None)
         if usage is not None:
             self.kv_peak = max(usage, self.kv_peak or 0.0)
+        self._latest = (time.monotonic_ns(), getattr(scheduler, "num_running_reqs", 0), self.tokens)
         if self._seen % self._stride == 0:
-            self.points.append((time.monotonic_ns(), getattr(scheduler, "num_running_reqs", 0), self.tokens))
+            self.points.append(self._latest)
             if len(self.points) >= TIMELINE_POINTS:
                 del self.points[1::2]
                 self._stride *= 2
@@ -170,10 +172,12 @@ class Monitor:
         self.children[(str(name), state.request_index)] = stats
 
     def timeline(self):
+        """The points that thinning left, and the last one."""
+        points = self.points if self.points[-1:] == [self._latest] else [*self.points, self._latest]
         return {
-            "t_ns": [max(0, t - self.begin_ns) for t, _, _ in self.points],
-            "running": [running for _, running, _ in self.points],
-            "tokens": [tokens for _, _, tokens in self.points],
+            "t_ns": [max(0, t - self.begin_ns) for t, _, _ in points],
+            "running": [running for _, running, _ in points],
+            "tokens": [tokens for _, _, tokens in points],
         }
 
 
@@ -186,6 +190,7 @@ class Driver:
         self.llm = None
         self.monitor = None
         self.children = []
+        self.loading = True
         self.leaving = False
         self.step_id = None
         self.dying = threading.Lock()
@@ -201,6 +206,9 @@ class Driver:
                     self.leaving = self.leaving or name == "exit"
                     if self.monitor is not None and self.step_id is not None:
                         self.monitor.stop_requested = True
+                    elif name == "exit" and self.loading:
+                        # The main thread is in vLLM's hands for minutes; only a signal reaches it.
+                        os.kill(os.getpid(), signal.SIGTERM)
                 if name != "abort":
                     self.commands.put(command)
         except ValueError as error:
@@ -305,6 +313,12 @@ class Driver:
                 )
 
     def load(self, command):
+        try:
+            return self.load_engine(command)
+        finally:
+            self.loading = False
+
+    def load_engine(self, command):
         arguments = dict(command["args"])
         known = {f.name for f in dataclasses.fields(self.vllm.EngineArgs) if not f.name.startswith("_")}
         unknown = {name: difflib.get_close_matches(name, known, 3) for name in arguments if name not in known}
@@ -365,7 +379,7 @@ class Driver:
                 "kv_peak": self.monitor.kv_peak,
             },
             "columns": columns,
-            "timeline": self.monitor.timeline() if self.monitor.counts_tokens else None,
+            "timeline": self.monitor.timeline() if self.monitor.points else None,
         }
 
     def requests(self, rows):

@@ -81,6 +81,7 @@ class Engine:
             target=core.main,
             args=(theirs, arguments.model, self.vllm_config.scheduler_config.max_num_seqs),
             name="EngineCore",
+            daemon=True,
         )
         self.process.start()
         theirs.close()
