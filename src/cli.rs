@@ -264,6 +264,13 @@ pub struct SummarizeArgs {
     /// Print JSON
     #[arg(long, group = "format")]
     pub json: bool,
+    /// Print one JSON object a measured step, under verl's names (timing_s/gen, response_length/mean ...)
+    #[arg(long, group = "format")]
+    pub verl: bool,
+    /// Also say what the speed-ups mean for the whole training step: gen=SECONDS,rest=SECONDS[,sync=EXTRA SECONDS], or
+    /// the log of a verl run
+    #[arg(long, value_name = "TIMES|LOG")]
+    pub step_time: Option<String>,
 }
 
 /// `compare`.

@@ -28,7 +28,12 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, CommandError> {
         Command::Setup(args) => commands::setup::run(args.check, args.json),
         Command::Clean(args) => commands::clean::run(args.yes, args.json),
         Command::Summarize(args) => {
-            commands::summarize::run(&args.dir, format(args.markdown, args.csv, args.json))
+            let format = if args.verl {
+                Format::Verl
+            } else {
+                format(args.markdown, args.csv, args.json)
+            };
+            commands::summarize::run(&args.dir, format, args.step_time.as_deref())
         }
         Command::Compare(args) => commands::compare::run(
             &args.base,

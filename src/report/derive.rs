@@ -8,7 +8,8 @@ use crate::record::{
     Arm, CellRecord, CellStatus, EngineStart, Foreign, Found, Role, Session, StartStatus,
     WorkloadInfo,
 };
-use crate::stats::{self, BlockLog, CellMetrics, Estimate, blocks};
+use crate::stats::tail::{SpeedAt, speed_by_running};
+use crate::stats::{self, BlockLog, CellMetrics, Estimate, Resolution, blocks};
 
 /// What is kept of one file.
 #[derive(Debug)]
@@ -28,6 +29,7 @@ pub struct DerivedCell {
     pub(super) blocks: Vec<BlockLog>,
     /// The baseline over itself; absent without a calibration.
     pub(super) calibration: Option<Estimate>,
+    pub(super) by_running: Vec<SpeedAt>,
     pub(super) environments: Vec<Environment>,
     pub(super) leaks: Vec<LeakRow>,
     pub(super) workloads: Vec<(String, WorkloadInfo)>,
@@ -38,10 +40,9 @@ pub struct DerivedCell {
 }
 
 impl DerivedCell {
-    /// The smallest relative difference that this cell's session can tell from none; absent without a calibration.
-    pub(super) fn resolution(&self) -> Option<f64> {
-        let effect = self.session.inference.smallest_effect;
-        stats::resolution(self.calibration?, effect).map(|r| r.resolution)
+    /// What this cell's session can tell from nothing; absent without a calibration.
+    pub(super) fn resolution(&self) -> Option<Resolution> {
+        stats::resolution(self.calibration?, self.session.inference.smallest_effect)
     }
 }
 
@@ -103,6 +104,7 @@ fn derive_cell(record: &CellRecord) -> DerivedCell {
         session: record.session.clone(),
         blocks: stats::block_logs(record, Arm::Main),
         calibration: blocks::calibration(record),
+        by_running: speed_by_running(record),
         environments: record
             .starts
             .iter()

@@ -67,6 +67,9 @@ pub(super) fn sections(summary: &Summary) -> Vec<Section> {
         }
     }
     sections.extend(list("Against the baseline", verdicts(summary)));
+    sections.extend(running_table(summary).map(|t| table("Speed-up by running sequences", t)));
+    let steps = summary.training_step.iter().map(|row| row.sentence.clone());
+    sections.extend(list("The whole training step", steps));
     if !summary.imported.is_empty() {
         sections.push(table(
             "Imported",
@@ -339,17 +342,118 @@ fn warnings(summary: &Summary) -> Vec<String> {
     summary.cells.iter().flat_map(of_cell).collect()
 }
 
-/// The verdicts, a line a cell.
+/// The verdicts, a line a cell, and what else bears on them.
 fn verdicts(summary: &Summary) -> Vec<String> {
-    let line = |cell: &CellRow| {
-        let verdict = cell.comparison.as_ref()?.verdict.as_ref()?;
-        let mode = match cell.mode {
-            Mode::Offline => "",
-            Mode::Online => " (online)",
-        };
-        Some(format!("{}{mode} {}", cell.model_label, verdict.sentence))
+    let mut lines: Vec<String> = summary.cells.iter().flat_map(verdict_lines).collect();
+    for row in &summary.geometric_means {
+        let interval = row
+            .mean
+            .interval
+            .map(|i| format!(" (95 % CI {:.2}-{:.2})", i.low, i.high))
+            .unwrap_or_default();
+        lines.push(format!(
+            "All {} models{} {}: {:.2}x{interval}, the geometric mean of their speed-ups",
+            row.mean.models,
+            shown_mode(row.mode),
+            row.precision_label,
+            row.mean.ratio
+        ));
+    }
+    for row in &summary.calibrations {
+        lines.push(format!(
+            "{}{}: {}",
+            row.model_label,
+            shown_mode(row.mode),
+            row.sentence
+        ));
+    }
+    lines
+}
+
+fn verdict_lines(cell: &CellRow) -> Vec<String> {
+    let Some(comparison) = &cell.comparison else {
+        return Vec::new();
     };
-    summary.cells.iter().filter_map(line).collect()
+    let Some(verdict) = &comparison.verdict else {
+        return Vec::new();
+    };
+    let mode = shown_mode(cell.mode);
+    let mut lines = vec![format!("{}{mode} {}", cell.model_label, verdict.sentence)];
+    if let Some(interval) = comparison.bootstrap {
+        lines.push(format!(
+            "{}{mode}: a bootstrap (BCa) gives {:.2}-{:.2}",
+            cell.title(),
+            interval.low,
+            interval.high
+        ));
+    }
+    if let Some(without) = comparison.without_outliers {
+        let blocks = comparison.outliers.iter().map(|i| (i + 1).to_string());
+        lines.push(format!(
+            "{}{mode}: block {} of {} stands out; it is in the numbers, and without it the ratio is {without:.2}x",
+            cell.title(),
+            blocks.collect::<Vec<_>>().join(" and "),
+            comparison.differences.len()
+        ));
+    }
+    lines
+}
+
+fn shown_mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Offline => "",
+        Mode::Online => " (online)",
+    }
+}
+
+/// The speed-up of each cell while so many sequences run; nothing where all lengths are equal, since then nearly all
+/// the time passes at one number.
+fn running_table(summary: &Summary) -> Option<Table> {
+    const LEAST_SHARE: f64 = 0.02;
+    let told = |cell: &&CellRow| {
+        let classes = cell
+            .comparison
+            .as_ref()
+            .map(|c| c.by_running.as_slice())
+            .unwrap_or_default();
+        classes
+            .iter()
+            .filter(|c| c.share_of_time >= LEAST_SHARE)
+            .count()
+            >= 2
+    };
+    let cells: Vec<&CellRow> = summary.cells.iter().filter(told).collect();
+    let classes_of = |cell: &CellRow| {
+        let comparison = cell.comparison.as_ref();
+        comparison.map(|c| c.by_running.clone()).unwrap_or_default()
+    };
+    let mut bounds: Vec<(u32, u32)> = cells
+        .iter()
+        .flat_map(|cell| classes_of(cell))
+        .filter(|c| c.share_of_time >= LEAST_SHARE)
+        .map(|c| (c.low, c.high))
+        .collect();
+    bounds.sort_unstable();
+    bounds.dedup();
+    let mut header = words(&["Model", "Precision"]);
+    header.extend(bounds.iter().map(|(low, high)| match high {
+        1 => "1".to_owned(),
+        _ => format!("{low}-{high}"),
+    }));
+    let row = |cell: &&CellRow| {
+        let classes = classes_of(cell);
+        let mut row = vec![cell.model_label.clone(), cell.precision_label.clone()];
+        row.extend(bounds.iter().map(|(low, _)| {
+            let class = classes.iter().find(|c| c.low == *low);
+            or_none(class, |c| format!("{:.2}x", c.ratio))
+        }));
+        row
+    };
+    (!cells.is_empty()).then(|| Table {
+        labels: 2,
+        header,
+        rows: cells.iter().map(row).collect(),
+    })
 }
 
 fn leaks(summary: &Summary) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! One summary, several formats. Everything is computed from records by `stats`; nothing here measures, and nothing
 //! here knows how a number was measured.
 
+mod across;
 mod csv;
 mod derive;
 mod document;
@@ -13,12 +14,13 @@ mod summary;
 #[cfg(test)]
 mod tests;
 mod text;
+mod verl;
 mod write;
 
 pub use derive::{Derived, derive};
 pub use model::{
-    CellRow, Comparison, Environment, FailureRow, ImportedRow, LeakRow, Note, Outcome, SessionRow,
-    Summary, WorkloadRow,
+    CalibrationRow, CellRow, Comparison, Environment, FailureRow, GeometricMeanRow, ImportedRow,
+    LeakRow, Note, Outcome, SessionRow, Summary, TrainingStepRow, WorkloadRow,
 };
 pub use sets::render_sets;
 pub use write::{FILES, Format, read, render, write_all};

@@ -10,7 +10,9 @@ use crate::record::{
     CheckpointInfo, Difference, ExitStatus, FailureKind, MatrixInfo, PassedOver, Phase, PlanInfo,
     Tool,
 };
-use crate::stats::{CellMetrics, Estimate, StepRow, Verdict};
+use crate::stats::net::{NetEffect, StepTime};
+use crate::stats::tail::SpeedUpAt;
+use crate::stats::{CellMetrics, Estimate, GeometricMean, Interval, Resolution, StepRow, Verdict};
 use crate::units::{Mode, ModelId, PrecisionId};
 
 /// The version of `summary.json`.
@@ -35,8 +37,63 @@ pub struct Summary {
     pub leaks: Vec<LeakRow>,
     /// Files that could not be read.
     pub passed_over: Vec<PassedOver>,
+    /// What each session's machine can tell apart: the baseline measured twice, by model.
+    pub calibrations: Vec<CalibrationRow>,
+    /// Each precision over all models that have a valid speed-up; only where there are several.
+    pub geometric_means: Vec<GeometricMeanRow>,
+    /// The whole training step; empty unless its times were given.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub training_step: Vec<TrainingStepRow>,
     /// What a reader should know.
     pub notes: Vec<Note>,
+}
+
+/// The baseline of a model, measured twice.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CalibrationRow {
+    /// The model.
+    pub model: ModelId,
+    /// Offline or online.
+    pub mode: Mode,
+    /// What tables show for the model.
+    pub model_label: String,
+    /// What it tells.
+    #[serde(flatten)]
+    pub resolution: Resolution,
+    /// In words.
+    pub sentence: String,
+}
+
+/// A precision over several models.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct GeometricMeanRow {
+    /// The precision.
+    pub precision: PrecisionId,
+    /// Offline or online.
+    pub mode: Mode,
+    /// What tables show for the precision.
+    pub precision_label: String,
+    /// Its speed-up.
+    #[serde(flatten)]
+    pub mean: GeometricMean,
+}
+
+/// What a cell's speed-up means for a whole training step.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TrainingStepRow {
+    /// The model.
+    pub model: ModelId,
+    /// The precision.
+    pub precision: PrecisionId,
+    /// Offline or online.
+    pub mode: Mode,
+    /// The times that it was computed from.
+    pub times: StepTime,
+    /// The effect.
+    #[serde(flatten)]
+    pub effect: NetEffect,
+    /// In words.
+    pub sentence: String,
 }
 
 /// One session.
@@ -136,6 +193,14 @@ pub struct Comparison {
     pub verdict: Option<Verdict>,
     /// By block: mean ln makespan of the baseline - that of the cell. Empty across sessions.
     pub differences: Vec<f64>,
+    /// The bias-corrected and accelerated bootstrap, as a second opinion; absent below twenty blocks.
+    pub bootstrap: Option<Interval>,
+    /// Places in `differences` of blocks that stand out; they are in all numbers.
+    pub outliers: Vec<usize>,
+    /// The speed-up without them; absent if there are none.
+    pub without_outliers: Option<f64>,
+    /// The speed-up while so many sequences run; empty where an engine does not tell.
+    pub by_running: Vec<SpeedUpAt>,
     /// Whether the baseline was measured in another session, so that the two share no block.
     pub across_sessions: bool,
     /// Why a ratio of the two would mean nothing; absent if it means something.

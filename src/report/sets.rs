@@ -7,12 +7,12 @@ use super::{json, markdown, text};
 use crate::stats::compare::{Row, SetComparison};
 use crate::stats::{Judgement, RatioWords};
 
-/// The comparison in one format; as CSV there is none, and it comes as JSON.
+/// The comparison as text or Markdown; in every other format as JSON.
 pub fn render_sets(comparison: &SetComparison, format: Format) -> std::io::Result<String> {
     Ok(match format {
         Format::Text { width } => text::text(sections(comparison), width),
         Format::Markdown => markdown::markdown(sections(comparison)),
-        Format::Csv | Format::Json => json::json(comparison)?,
+        Format::Csv | Format::Json | Format::Verl => json::json(comparison)?,
     })
 }
 

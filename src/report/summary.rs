@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use super::across;
 use super::derive::{Derived, DerivedCell};
 use super::model::{
     Comparison, Environment, ImportedRow, Note, Outcome, SCHEMA, SessionRow, Summary, WorkloadRow,
 };
 use crate::record::{Foreign, PassedOver, Session, Tool};
-use crate::stats::{self, Estimate, Evidence, Ratios, blocks};
+use crate::stats::tail::speed_up_by_running;
+use crate::stats::{self, Estimate, Evidence, Ratios, Soundness, blocks};
 use crate::units::{Mode, ModelId, PrecisionId};
 
 /// Engine starts that verdicts need at least.
@@ -30,7 +32,10 @@ impl Summary {
         for (cell, comparison) in cells.iter_mut().zip(comparisons) {
             cell.row.comparison = comparison;
         }
-        let notes = notes(&cells, &sessions);
+        let mut notes = notes(&cells, &sessions);
+        notes.extend(across::drifts(&cells));
+        let calibrations = across::calibrations(&cells);
+        let geometric_means = across::geometric_means(&cells);
         let environments = environments(&cells);
         let workloads = workloads(&cells);
         let leaks = cells.iter().flat_map(|c| c.leaks.iter().cloned()).collect();
@@ -43,6 +48,9 @@ impl Summary {
             workloads,
             leaks,
             passed_over,
+            calibrations,
+            geometric_means,
+            training_step: Vec::new(),
             notes,
         }
     }
@@ -137,6 +145,10 @@ fn compare(cell: &DerivedCell, cells: &[DerivedCell]) -> Option<Comparison> {
         estimate: None,
         verdict: None,
         differences: Vec::new(),
+        bootstrap: None,
+        outliers: Vec::new(),
+        without_outliers: None,
+        by_running: Vec::new(),
         across_sessions: false,
         incomparable: incomparable(baseline, cell),
     };
@@ -156,16 +168,25 @@ fn compare(cell: &DerivedCell, cells: &[DerivedCell]) -> Option<Comparison> {
             baseline: baseline.row.precision_label.clone(),
             estimate,
             smallest_effect: inference.smallest_effect,
-            resolution: baseline.resolution(),
+            resolution: baseline.resolution().map(|r| r.resolution),
             comparisons,
             ratios: ratios(baseline, cell, &estimate),
             reasons: reasons(baseline, cell),
         })
     });
+    let sets = cells
+        .iter()
+        .filter(|c| !c.row.baseline && !c.blocks.is_empty())
+        .count();
+    let outliers = stats::outliers(&differences, sets);
     Some(Comparison {
         across_sessions: differences.is_empty(),
         estimate,
         verdict,
+        bootstrap: stats::bca(&differences, comparisons, cell.session.seed),
+        without_outliers: stats::mean_without(&differences, &outliers).map(f64::exp),
+        outliers: outliers.iter().map(|o| o.index).collect(),
+        by_running: speed_up_by_running(&baseline.by_running, &cell.by_running),
         differences,
         ..none
     })
@@ -185,7 +206,22 @@ fn ratios(baseline: &DerivedCell, cell: &DerivedCell, speedup: &Estimate) -> Opt
 fn reasons(baseline: &DerivedCell, cell: &DerivedCell) -> Vec<String> {
     let name = &baseline.row.precision_label;
     let theirs = baseline.row.invalid.iter().map(|r| format!("{name}: {r}"));
-    cell.row.invalid.iter().cloned().chain(theirs).collect()
+    let torn = baseline
+        .resolution()
+        .is_some_and(|r| r.soundness == Soundness::Invalid)
+        && baseline.session.id == cell.session.id;
+    let calibration = torn.then(|| {
+        format!(
+            "{name} measured twice differs from itself by more than the smallest effect of interest"
+        )
+    });
+    cell.row
+        .invalid
+        .iter()
+        .cloned()
+        .chain(theirs)
+        .chain(calibration)
+        .collect()
 }
 
 /// Why no ratio of two cells means anything; absent if one does.

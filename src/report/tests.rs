@@ -366,6 +366,8 @@ fn one_block_as_json() {
       ],
       "leaks": [],
       "passed_over": [],
+      "calibrations": [],
+      "geometric_means": [],
       "notes": [
         {
           "text": "No speed-up for DEMO: its baseline precision bf16 was not measured.",
@@ -671,4 +673,117 @@ fn the_files_are_the_same_bytes_each_time_and_do_not_disturb_a_second_reading() 
         super::FILES.map(|file| fs::read(results.join(file)).unwrap())
     };
     assert_eq!(write(), write());
+}
+
+/// The cell's starts once more as the calibration arm, each slower by `factor`.
+fn calibrated(mut record: CellRecord, factors: [f64; 6]) -> CellRecord {
+    let main = record.starts.clone();
+    for (start, factor) in main.into_iter().zip(factors) {
+        let mut again = start;
+        again.arm = crate::record::Arm::Calibration;
+        for step in &mut again.steps {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "nanoseconds"
+            )]
+            let scaled = (step.makespan_ns as f64 * factor) as u64;
+            step.makespan_ns = scaled;
+        }
+        record.starts.push(again);
+    }
+    record
+}
+
+fn section(text: &str, title: &str) -> String {
+    let lines = text.lines().skip_while(|line| *line != title);
+    lines
+        .take_while(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[test]
+fn a_calibration_is_told_and_limits_what_is_claimed() {
+    let mut records = six_blocks();
+    records[0] = calibrated(
+        records.swap_remove(0),
+        [1.01, 0.99, 1.004, 0.997, 1.008, 0.993],
+    );
+    insta::assert_snapshot!(section(&text(&summary(records)), "Against the baseline"), @r"
+Against the baseline
+  DEMO W8A8: 1.17x the throughput of BF16 (95 % CI 1.17-1.18, 6 engine starts): faster
+  DEMO: the baseline measured twice: 1.000x (0.991-1.008); this session can tell 0.9 % from nothing
+");
+    let mut records = six_blocks();
+    records[0] = calibrated(
+        records.swap_remove(0),
+        [1.05, 1.051, 1.049, 1.05, 1.052, 1.048],
+    );
+    insta::assert_snapshot!(section(&text(&summary(records)), "Against the baseline"), @r"
+Against the baseline
+  DEMO W8A8: 1.17x the throughput of BF16 (95 % CI 1.17-1.18, 6 engine starts): not valid: BF16 measured twice differs from itself by more than the smallest effect of interest
+  DEMO: the baseline measured twice: 0.952x (0.951-0.954); this session can tell 0.1 % from nothing. Two equal arms differ by more than the smallest effect of interest: this session is not valid
+");
+}
+
+#[test]
+fn several_models_have_a_geometric_mean_and_the_training_step_follows() {
+    let mut records = six_blocks();
+    records.truncate(2);
+    for mut record in six_blocks().into_iter().take(2) {
+        record.cell.id.model = "other".parse().unwrap();
+        record.cell.labels.model = "OTHER".to_owned();
+        records.push(record);
+    }
+    let times = "gen=100,rest=60".parse().unwrap();
+    let shown = text(&summary(records).with_step_time(times));
+    insta::assert_snapshot!(section(&shown, "Against the baseline"), @r"
+Against the baseline
+  DEMO W8A8: 1.17x the throughput of BF16 (95 % CI 1.17-1.18, 6 engine starts): faster
+  OTHER W8A8: 1.17x the throughput of BF16 (95 % CI 1.17-1.18, 6 engine starts): faster
+  All 2 models W8A8: 1.17x (95 % CI 1.17-1.18), the geometric mean of their speed-ups
+");
+    insta::assert_snapshot!(section(&shown, "The whole training step"), @r"
+The whole training step
+  DEMO W8A8: the whole training step 1.103x as fast (1.100-1.105), generation being 62 % of it; nothing is won once a weight sync costs 14.9 s more
+  OTHER W8A8: the whole training step 1.103x as fast (1.100-1.105), generation being 62 % of it; nothing is won once a weight sync costs 14.9 s more
+");
+}
+
+#[test]
+fn a_block_that_stands_out_is_told_and_kept() {
+    let of = |precision: &str, last: f64| {
+        let rows = [1.0, 1.01, 1.02, 0.99, 1.0, 1.01, 0.98, last].map(|m| [m]);
+        let rows: Vec<&[f64]> = rows.iter().map(<[f64; 1]>::as_slice).collect();
+        builder::done("demo", precision, &rows)
+    };
+    let mut records = vec![of("bf16", 1.0), of("w8a8", 0.6)];
+    for (start, factor) in records[1]
+        .starts
+        .iter_mut()
+        .zip([1.0, 1.004, 0.997, 1.002, 0.998, 1.003, 1.001, 1.0])
+    {
+        for step in &mut start.steps {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "nanoseconds"
+            )]
+            let scaled = (step.makespan_ns as f64 * factor) as u64;
+            step.makespan_ns = scaled;
+        }
+    }
+    insta::assert_snapshot!(section(&text(&summary(records)), "Against the baseline"), @r"
+Against the baseline
+  DEMO W8A8: no difference detectable at 2 % (1.07x, 0.92-1.24); about 26 more engine starts would decide
+  DEMO W8A8: block 8 of 8 stands out; it is in the numbers, and without it the ratio is 1.00x
+");
+}
+
+#[test]
+fn steps_come_under_verls_names() {
+    let shown = shown(&summary(one_block()), Format::Verl);
+    assert_eq!(shown.lines().count(), 6);
+    insta::assert_snapshot!(shown.lines().next().unwrap(), @r#"{"step":1,"rollbench/model":"demo","rollbench/precision":"bf16","rollbench/mode":"offline","rollbench/arm":"main","rollbench/block":0,"timing_s/gen":2.0,"timing_per_token_ms/gen":7.8125,"response_length/mean":32.0,"response_length/max":32,"response_length/min":32,"response_length/clip_ratio":1.0}"#);
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::derive::derive;
 use super::document::sections;
 use super::model::Summary;
-use super::{csv, json, markdown, text};
+use super::{csv, json, markdown, text, verl};
 use crate::error::PathError;
 use crate::record::{read_results, write_atomic};
 
@@ -24,6 +24,8 @@ pub enum Format {
     Csv,
     /// The whole summary.
     Json,
+    /// One JSON object a step, under verl's names.
+    Verl,
 }
 
 /// The files that [`write_all`] writes into the results folder.
@@ -48,6 +50,7 @@ pub fn render(summary: &Summary, format: Format) -> std::io::Result<Vec<u8>> {
         Format::Markdown => markdown::markdown(sections(summary)).into_bytes(),
         Format::Csv => csv::cells(summary).map_err(std::io::Error::other)?,
         Format::Json => json::json(summary)?.into_bytes(),
+        Format::Verl => verl::lines(summary).into_bytes(),
     })
 }
 

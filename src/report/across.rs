@@ -1,0 +1,101 @@
+//! What is said over cells and models: calibrations, geometric means, drift, the whole training step.
+
+use super::derive::DerivedCell;
+use super::model::{CalibrationRow, GeometricMeanRow, Note, Summary, TrainingStepRow};
+use crate::stats::net::{StepTime, net_effect};
+use crate::stats::{drift, geometric_mean};
+use crate::units::{Mode, PrecisionId};
+
+/// The calibrations of all models that have one.
+pub(super) fn calibrations(cells: &[DerivedCell]) -> Vec<CalibrationRow> {
+    let row = |cell: &DerivedCell| {
+        let resolution = cell.resolution()?;
+        Some(CalibrationRow {
+            model: cell.row.model.clone(),
+            mode: cell.row.mode,
+            model_label: cell.row.model_label.clone(),
+            resolution,
+            sentence: resolution.sentence(),
+        })
+    };
+    cells.iter().filter_map(row).collect()
+}
+
+/// Each precision over the models in which something may be said of it, in the order of the cells.
+pub(super) fn geometric_means(cells: &[DerivedCell]) -> Vec<GeometricMeanRow> {
+    let mut seen: Vec<(Mode, &PrecisionId)> = Vec::new();
+    let mut rows = Vec::new();
+    for cell in cells {
+        let which = (cell.row.mode, &cell.row.precision);
+        if seen.contains(&which) {
+            continue;
+        }
+        seen.push(which);
+        let estimates: Vec<_> = cells
+            .iter()
+            .filter(|c| (c.row.mode, &c.row.precision) == which)
+            .filter_map(|c| c.row.comparison.as_ref())
+            .filter(|c| c.verdict.as_ref().is_some_and(|v| v.judgement.is_some()))
+            .filter_map(|c| c.estimate)
+            .collect();
+        rows.extend(geometric_mean(&estimates).map(|mean| GeometricMeanRow {
+            precision: cell.row.precision.clone(),
+            mode: cell.row.mode,
+            precision_label: cell.row.precision_label.clone(),
+            mean,
+        }));
+    }
+    rows
+}
+
+/// A note for each model whose makespans went one way over the blocks of a session.
+pub(super) fn drifts(cells: &[DerivedCell]) -> Vec<Note> {
+    let together = |a: &DerivedCell, b: &DerivedCell| {
+        (&a.row.model, a.row.mode, &a.session.id) == (&b.row.model, b.row.mode, &b.session.id)
+    };
+    let of_model = |cells: &[DerivedCell]| {
+        let logs: Vec<Vec<f64>> = cells
+            .iter()
+            .filter(|cell| !cell.blocks.is_empty())
+            .map(|cell| cell.blocks.iter().map(|b| b.mean_ln_makespan).collect())
+            .collect();
+        let drift = drift(&logs).filter(|drift| drift.warn)?;
+        Some(Note {
+            text: format!(
+                "{}: makespans changed by {:+.1} % from block to block (p = {:.1e}). That cancels in the speed-ups, which \
+                 are of one block each, and not in the throughputs.",
+                cells[0].row.model_label,
+                100.0 * drift.per_block_log.exp_m1(),
+                drift.p
+            ),
+            command: None,
+        })
+    };
+    cells.chunk_by(together).filter_map(of_model).collect()
+}
+
+impl Summary {
+    /// Adds what the speed-ups mean for a training step that takes these times.
+    #[must_use]
+    pub fn with_step_time(mut self, times: StepTime) -> Self {
+        self.training_step = self
+            .cells
+            .iter()
+            .filter_map(|cell| {
+                let comparison = cell.comparison.as_ref()?;
+                // No claim about the rollout, none about the step.
+                comparison.verdict.as_ref()?.judgement?;
+                let effect = net_effect(times, &comparison.estimate?);
+                Some(TrainingStepRow {
+                    model: cell.model.clone(),
+                    precision: cell.precision.clone(),
+                    mode: cell.mode,
+                    times,
+                    effect,
+                    sentence: effect.sentence(&cell.title(), times),
+                })
+            })
+            .collect();
+        self
+    }
+}
