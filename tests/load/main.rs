@@ -7,6 +7,7 @@
 )]
 mod truth;
 
+mod command;
 mod faults;
 mod schedule;
 mod support;

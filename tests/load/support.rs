@@ -35,6 +35,10 @@ impl Mock {
         Self { process, port }
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// `scenario` as in the mock's paths: `ttft=50,itl=20`.
     pub(crate) fn target(&self, scenario: &str, api: Api) -> Target {
         let url = format!("http://127.0.0.1:{}/{scenario}", self.port);

@@ -262,13 +262,14 @@ impl Connection {
                           \"max_model_len\":40960}]}";
             return self.whole(200, "application/json", models);
         }
-        match path {
-            "/health" => self.whole(200, "text/plain", ""),
-            "/truth" => {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        match name {
+            "health" => self.whole(200, "text/plain", ""),
+            "truth" => {
                 let told = serde_json::to_string(&std::mem::take(truth)).unwrap_or_default();
                 self.whole(200, "application/json", &told)
             }
-            "/metrics" => {
+            "metrics" => {
                 let metrics = format!(
                     "# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running{{engine=\"0\"}} {}.0\n\
                      vllm:num_requests_waiting{{engine=\"0\"}} 0.0\nvllm:kv_cache_usage_perc{{engine=\"0\"}} 0.25\n\

@@ -1,0 +1,198 @@
+//! `rollbench load` itself, as a person runs it.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rollbench::record::{CellRecord, StartStatus, read_tokens};
+use serde_json::Value;
+
+use crate::support::Mock;
+
+fn command(mock: &Mock, scenario: &str, flags: &str, out: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rollbench"));
+    command
+        .arg("load")
+        .arg(format!("127.0.0.1:{}/{scenario}", mock.port()))
+        .args(flags.split_whitespace())
+        .current_dir(out)
+        .env_remove("OPENAI_API_KEY")
+        .env_remove("VLLM_API_KEY")
+        .env_remove("BENCH_BASE_DIR");
+    command
+}
+
+fn run(mock: &Mock, scenario: &str, flags: &str, out: &Path) -> Output {
+    command(mock, scenario, flags, out)
+        .output()
+        .expect("rollbench starts")
+}
+
+fn record(out: &Path) -> CellRecord {
+    let path = out.join("benchmark_results/mock_server.online.json");
+    let text = std::fs::read_to_string(path).expect("a record");
+    serde_json::from_str(&text).expect("of our format")
+}
+
+#[test]
+fn a_sweep_is_printed_as_json_and_kept_as_a_record() {
+    let mock = Mock::start();
+    let out = tempfile::tempdir().expect("a folder");
+    let flags = "--num-prompts 8 --output-len 6 --input-len 16 --request-rate 40,inf --goodput ttft:5000 --json";
+    let output = run(&mock, "ttft=20,itl=2", flags, out.path());
+    assert!(output.status.success(), "{output:?}");
+    let printed: Value = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
+    let points = printed["points"].as_array().expect("a list");
+    assert_eq!(points.len(), 2);
+    for point in points {
+        assert_eq!(point["completed"], 8);
+        assert_eq!(point["total_output_tokens"], 48);
+        assert_eq!(point["total_input_tokens"], 128);
+        let ttft = point["mean_ttft_ms"].as_f64().expect("a number");
+        assert!((20.0..200.0).contains(&ttft), "{ttft}");
+        assert_eq!(point["request_goodput"], point["request_throughput"]);
+        assert_eq!(point["counters"]["preemptions"], 0);
+    }
+    assert_eq!(points[0]["request_rate"], 40.0);
+    assert_eq!(points[1]["request_rate"], "inf");
+
+    let record = record(out.path());
+    let [start] = &record.starts[..] else {
+        panic!("one start");
+    };
+    assert_eq!(start.status, StartStatus::Complete);
+    assert_eq!(start.steps.len(), 3, "a warm-up and two points");
+    record.validate().expect("believable");
+    for step in &start.steps {
+        let sidecar = step.detail.as_ref().expect("token times");
+        let tokens = read_tokens(&out.path().join("benchmark_results"), sidecar);
+        assert_eq!(tokens.map(|t| t.rows.len()), Some(8));
+    }
+    // Every step had prompts of its own: no prefix cache could know one.
+    let mut keys: Vec<u32> = mock.truth().requests.iter().map(|r| r.key).collect();
+    assert_eq!(keys.len(), 1 + 3 * 8);
+    keys.sort_unstable();
+    keys.dedup();
+    assert!(keys.len() > 20, "{keys:?}");
+
+    let summary = Command::new(env!("CARGO_BIN_EXE_rollbench"))
+        .args(["summarize", "."])
+        .current_dir(out.path())
+        .output()
+        .expect("rollbench starts");
+    assert!(summary.status.success(), "{summary:?}");
+    assert!(String::from_utf8_lossy(&summary.stdout).contains("mock"));
+}
+
+#[test]
+fn text_names_what_it_measures() {
+    let mock = Mock::start();
+    let out = tempfile::tempdir().expect("a folder");
+    let flags = "--num-prompts 4 --output-len 6 --max-concurrency 2 --api chat";
+    let output = run(&mock, "ttft=20,itl=2", flags, out.path());
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    for part in [
+        "all at once, at most 2 at a time",
+        "4 requests done, 0 failed",
+        "TTFT without role chunk",
+        "queue before being due",
+        "2 of 2 streams at once",
+        "KV cache",
+    ] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+}
+
+#[test]
+fn failures_have_exit_codes_and_hints() {
+    let mock = Mock::start();
+    let out = tempfile::tempdir().expect("a folder");
+    let said = |scenario: &str, flags: &str| {
+        let output = run(&mock, scenario, flags, out.path());
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        let tail: Vec<&str> = text.lines().filter(|l| l.contains(": ")).collect();
+        let wanted = |l: &&&str| l.starts_with("error: ") || l.starts_with("hint: ");
+        let lines: Vec<String> = tail
+            .iter()
+            .filter(wanted)
+            .map(|l| l.replace(&mock.port().to_string(), "PORT"))
+            .collect();
+        format!("{:?}\n{}", output.status.code(), lines.join("\n"))
+    };
+    let all = [
+        said("status=400", ""),
+        said("status=401", ""),
+        said("fault=html", ""),
+        said("fault=stall", "--first-token-timeout 0.2"),
+        said("", "--model other"),
+        said("", "--request-rate 0"),
+    ];
+    insta::assert_snapshot!(all.join("\n"), @r#"
+        Some(3)
+        error: a first request to http://127.0.0.1:PORT/status=400/v1/completions failed: HTTP 400: {"error":{"message":"This model's maximum context length is 2048 tokens.","code":400}}
+        hint: a server that does not know vLLM's `ignore_eos` needs --no-ignore-eos
+        Some(3)
+        error: a first request to http://127.0.0.1:PORT/status=401/v1/completions failed: HTTP 401: {"error":{"message":"This model's maximum context length is 2048 tokens.","code":400}}
+        hint: the server wants a key: set OPENAI_API_KEY
+        Some(3)
+        error: a first request to http://127.0.0.1:PORT/fault=html/v1/completions failed: an HTML page instead of a token stream: <!DOCTYPE html> <html><head><title>Welcome</title></head></html>
+        hint: this is no OpenAI-compatible server that streams
+        Some(3)
+        error: a first request to http://127.0.0.1:PORT/fault=stall/v1/completions failed: no token within 200ms
+        hint: the server takes requests and makes no token: look into its log
+        Some(2)
+        error: the server has no model `other`
+        hint: it has: mock
+        Some(2)
+        error: --request-rate: a request rate has to be greater than 0 and finite, not 0; `inf` sends all at once
+        "#);
+    // Requests that fail once the run is under way: the numbers are printed all the same.
+    let output = run(
+        &mock,
+        "fault=reset,at=1,every=2",
+        "--num-prompts 10 --output-len 5 --warmup 0",
+        out.path(),
+    );
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        text.contains("5 of 10 sequences failed, the first: the connection broke"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_interrupted_load_keeps_what_it_has() {
+    let mock = Mock::start();
+    let out = tempfile::tempdir().expect("a folder");
+    let flags = "--num-prompts 4 --output-len 5 --warmup 0 --steps 1000";
+    let child = command(&mock, "ttft=20,itl=2", flags, out.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("rollbench starts");
+    let journal = out.path().join("benchmark_results");
+    let has_tokens = || {
+        let files = std::fs::read_dir(&journal).into_iter().flatten().flatten();
+        files
+            .filter(|f| f.path().extension().is_some_and(|e| e == "tokens"))
+            .count()
+            >= 2
+    };
+    for _ in 0..500 {
+        if has_tokens() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+    kill(pid, Signal::SIGINT).expect("it runs");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    let record = record(out.path());
+    assert_eq!(record.starts[0].status, StartStatus::Interrupted);
+    assert!(record.starts[0].steps.len() >= 2);
+}
