@@ -16,7 +16,9 @@ impl From<StoreError> for CommandError {
     fn from(error: StoreError) -> Self {
         let exit = match error {
             StoreError::Path(_) | StoreError::Busy { .. } => Exit::Environment,
-            StoreError::Changed { .. } | StoreError::Unreadable { .. } => Exit::Usage,
+            StoreError::Changed { .. }
+            | StoreError::OtherEngine { .. }
+            | StoreError::Unreadable { .. } => Exit::Usage,
             StoreError::Unknown(_) => Exit::Internal,
         };
         let hint = error.hint();

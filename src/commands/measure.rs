@@ -9,9 +9,10 @@ use crate::engine::OfflineEngine;
 use crate::error::{CommandError, Exit, PathError};
 use crate::event::EventSink;
 use crate::execute::{self, Resume, Run, Tally};
+use crate::output::note;
 use crate::plan::{Plan, PlannedCell};
 use crate::process::{Interrupt, RunDir, SuspendWatch};
-use crate::record::{RESULTS, Store, StoreError, redact};
+use crate::record::{RESULTS, Saved, Store, redact};
 
 const LOGS: &str = "benchmark_logs";
 const DIAGNOSTIC: &str = "diagnostic";
@@ -49,8 +50,8 @@ impl Place {
 pub(crate) struct Measured {
     /// Engine starts, counted.
     pub(crate) tally: Tally,
-    /// Whether the last of it reached the disk. What did can be read in either case.
-    pub(crate) closed: Result<(), StoreError>,
+    /// Whether the last of it reached the results. What did can be read in either case.
+    pub(crate) closed: Result<(), CommandError>,
 }
 
 /// Runs `plan` with `python`, showing its progress on stderr.
@@ -92,11 +93,78 @@ pub(crate) async fn measure(
     let outcome = execute::execute(run, &engine).await;
     // The stream ends with its last sender. A listener that panicked has said so itself.
     let _ = shown.await;
-    let closed = store.close();
-    Ok(Measured {
-        tally: outcome?,
-        closed,
-    })
+    let closed = close(store);
+    match outcome {
+        Ok(tally) => Ok(Measured {
+            tally,
+            closed: closed.map_err(|error| ended_by(error, tally.interrupted)),
+        }),
+        Err(error) => {
+            if let Err(lost) = closed {
+                note(lost);
+            }
+            Err(error.into())
+        }
+    }
+}
+
+/// A signal that ended the wait for the disk is how the process ends.
+fn ended_by(error: CommandError, signal: Option<i32>) -> CommandError {
+    CommandError {
+        exit: signal.map_or(error.exit, Exit::Signal),
+        ..error
+    }
+}
+
+/// Gives the results folder back. What its disk has not taken by now is put on another one.
+fn close(mut store: Store) -> Result<(), CommandError> {
+    if store.retry() == Saved::Synced {
+        return Ok(store.close()?);
+    }
+    let Some(fault) = store.pending() else {
+        return Ok(());
+    };
+    let lost = CommandError::environment(format!(
+        "{} measured steps are not in the results: {}: {}",
+        fault.steps, fault.error, fault.error.source
+    ));
+    let mut refusals = Vec::new();
+    for folder in refuges() {
+        match store.rescue(&folder) {
+            Ok(file) => {
+                let journal = store.journal_folder();
+                return Err(lost
+                    .hint(format!("they were saved to {}", file.display()))
+                    .hint(format!(
+                        "when the folder can be written again: mkdir -p {1} && mv {0} {1}/",
+                        quoted(&file),
+                        quoted(&journal)
+                    ))
+                    .hint("then `rollbench summarize` shows them and `rollbench run --resume` goes on from them"));
+            }
+            Err(error) => refusals.push(format!("{error}: {}", error.source)),
+        }
+    }
+    Err(refusals.into_iter().fold(lost, CommandError::hint))
+}
+
+/// Folders that may be on another disk than the results, the lasting ones first.
+fn refuges() -> Vec<PathBuf> {
+    let shared_memory = PathBuf::from("/dev/shm");
+    [
+        Some(std::env::temp_dir()),
+        std::env::home_dir(),
+        Some(shared_memory),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// As a shell reads it.
+fn quoted(path: &Path) -> String {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
 }
 
 fn make_private(folder: &Path) -> Result<(), PathError> {

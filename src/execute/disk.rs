@@ -35,7 +35,7 @@ pub(crate) async fn wait_until_writable(run: &mut Run<'_>) -> Option<i32> {
 pub(crate) fn trouble(store: &Store) -> String {
     store.pending().map_or_else(String::new, |fault| {
         format!(
-            "{}: {}; {} measured steps are kept in memory and written again every {} s; the next cell waits",
+            "{}: {}; {} measured steps are kept in memory and written again every {} s; nothing new begins before they are on disk",
             fault.error,
             fault.error.source,
             fault.steps,

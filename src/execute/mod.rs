@@ -85,10 +85,25 @@ pub struct Tally {
     pub interrupted: Option<i32>,
 }
 
-/// Runs the plan of `run` on `engine`.
+/// Runs the plan of `run` on `engine`. Returns when all that was measured is on the disk, or a signal has ended the wait
+/// for that: see [`Store::pending`].
 pub async fn execute<E: Engine>(mut run: Run<'_>, engine: &E) -> Result<Tally, ExecuteError> {
+    let mut outcome = measure(&mut run, engine).await;
+    let signal = disk::wait_until_writable(&mut run).await;
+    if let Ok(tally) = &mut outcome {
+        tally.interrupted = tally.interrupted.or(signal);
+        run.events.emit(Event::SessionEnded {
+            complete: tally.complete,
+            failed: tally.failed,
+        });
+    }
+    outcome
+}
+
+/// Engine start after engine start.
+async fn measure<E: Engine>(run: &mut Run<'_>, engine: &E) -> Result<Tally, ExecuteError> {
     let mut requests = Requests::default();
-    let states = announce(&mut run, &mut requests)?;
+    let states = announce(run, &mut requests)?;
     let slots = slots(run.plan, &states);
     let mut tally = Tally {
         kept: kept(run.plan, &states),
@@ -109,11 +124,11 @@ pub async fn execute<E: Engine>(mut run: Run<'_>, engine: &E) -> Result<Tally, E
         }
     }
     for slot in &slots {
-        if let Some(signal) = disk::wait_until_writable(&mut run).await {
+        if let Some(signal) = disk::wait_until_writable(run).await {
             tally.interrupted = Some(signal);
             break;
         }
-        match start::run(&mut run, engine, slot, &mut requests).await? {
+        match start::run(run, engine, slot, &mut requests).await? {
             Ending::Complete => tally.complete += 1,
             Ending::Failed => tally.failed += 1,
             Ending::Interrupted(signal) => {
@@ -122,10 +137,6 @@ pub async fn execute<E: Engine>(mut run: Run<'_>, engine: &E) -> Result<Tally, E
             }
         }
     }
-    run.events.emit(Event::SessionEnded {
-        complete: tally.complete,
-        failed: tally.failed,
-    });
     Ok(tally)
 }
 
@@ -152,7 +163,8 @@ fn announce(run: &mut Run<'_>, requests: &mut Requests) -> Result<Vec<ResumeStat
         };
         states.push(state);
     }
-    for (record, state) in records.into_iter().zip(&states) {
+    for (mut record, state) in records.into_iter().zip(&states) {
+        record.session.resumes.clone_from(&state.session);
         // A write that fails stays pending in the store, and `disk` waits for it before the first engine starts.
         let _ = if state.session.is_some() {
             run.store.resume_cell(record)

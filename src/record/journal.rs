@@ -68,13 +68,19 @@ pub(crate) struct Journal {
 impl Journal {
     /// A new, empty journal of `session`; `generation` parts it from those that a disk fault made unusable.
     pub(crate) fn create(dir: &Path, session: &str, generation: u32) -> io::Result<Self> {
-        let path = dir.join(format!("{session}.{generation:03}.jsonl"));
+        Self::create_at(dir.join(format!("{session}.{generation:03}.jsonl")))
+    }
+
+    /// A new, empty journal at `path`.
+    pub(crate) fn create_at(path: PathBuf) -> io::Result<Self> {
         let file = OpenOptions::new()
             .append(true)
             .create_new(true)
             .mode(0o600)
             .open(&path)?;
-        File::open(dir)?.sync_all()?;
+        if let Some(dir) = path.parent() {
+            File::open(dir)?.sync_all()?;
+        }
         Ok(Self {
             path,
             file,

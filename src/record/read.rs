@@ -223,6 +223,10 @@ impl Overlay {
         let Some(entries) = self.entries.get(name) else {
             return;
         };
+        // Rescued from a session that another one has replaced meanwhile.
+        if journal::first_head(entries).is_some_and(|head| head.session.id != record.session.id) {
+            return;
+        }
         for entry in entries {
             journal::apply(record, entry.clone());
         }

@@ -30,8 +30,16 @@ pub enum StoreError {
         holder: Option<LockHolder>,
     },
     /// `resume` would put numbers side by side that were not measured alike.
-    #[error("{cell} cannot be resumed: {}", changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    #[error("{cell} cannot be resumed: {}", list(changes))]
     Changed {
+        /// The cell.
+        cell: CellId,
+        /// What differs.
+        changes: Vec<Change>,
+    },
+    /// The engine that is ready is not the one of the cell's complete engine starts.
+    #[error("{cell} cannot be resumed: {}", list(changes))]
+    OtherEngine {
         /// The cell.
         cell: CellId,
         /// What differs.
@@ -62,6 +70,10 @@ impl StoreError {
                 "--resume=force measures the cell anew and keeps the earlier record under previous/"
                     .to_owned(),
             ),
+            Self::OtherEngine { .. } => Some(
+                "use the engine of before, or measure everything anew without --resume (earlier records are kept under previous/)"
+                    .to_owned(),
+            ),
             Self::Unreadable { .. } => Some(
                 "--resume=force measures the cell anew and keeps the file under previous/"
                     .to_owned(),
@@ -69,6 +81,11 @@ impl StoreError {
             Self::Unknown(_) => None,
         }
     }
+}
+
+fn list(changes: &[Change]) -> String {
+    let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
+    changes.join("; ")
 }
 
 fn describe(holder: Option<&LockHolder>) -> String {
@@ -237,7 +254,7 @@ impl Store {
         if changes.is_empty() {
             Ok(())
         } else {
-            Err(StoreError::Changed {
+            Err(StoreError::OtherEngine {
                 cell: cell.clone(),
                 changes,
             })
@@ -340,6 +357,25 @@ impl Store {
             }
             Err(error) => self.failed(error),
         }
+    }
+
+    /// Writes what is only in memory to a new file in `folder`, on another disk: a journal, which the next one to open
+    /// (or read) the results takes over once it lies in [`Store::journal_folder`].
+    pub fn rescue(&self, folder: &Path) -> Result<PathBuf, PathError> {
+        // Sorts behind the session's own journals, whose lines are older.
+        let path = folder.join(format!("rescued-{}.jsonl", self.session.id));
+        let mut journal =
+            Journal::create_at(path.clone()).map_err(PathError::on("create", &path))?;
+        if let Err(error) = log_unsaved(&mut journal, &self.cells) {
+            let _ = journal.remove();
+            return Err(PathError::on("write", path)(error));
+        }
+        Ok(path)
+    }
+
+    /// Where journals lie.
+    pub fn journal_folder(&self) -> PathBuf {
+        journal_dir(&self.results)
     }
 
     /// Writes what is left, drops the journal, and gives the folder back.
@@ -521,6 +557,14 @@ fn log_unsaved(journal: &mut Journal, cells: &BTreeMap<Key, Cell>) -> io::Result
                     step: Cow::Borrowed(step),
                 })?;
             }
+            // An older journal may know it as running.
+            if start.status != StartStatus::Running {
+                journal.append(&Entry::End {
+                    cell: Cow::Borrowed(cell),
+                    mode: *mode,
+                    start: Cow::Owned(bare(start)),
+                })?;
+            }
         }
     }
     Ok(())
@@ -620,8 +664,14 @@ fn replay(results: &Path, dir: &Path) -> Result<Recovered, StoreError> {
         by_cell.entry(entry.key()).or_default().push(entry);
     }
     for ((cell, mode), entries) in by_cell {
-        let path = results.join(record_name(&cell, mode));
+        let mut path = results.join(record_name(&cell, mode));
         let mut record = match (read_record(&path), journal::first_head(&entries)) {
+            // Rescued, and brought back only after the cell was measured by another session: never side by side.
+            (Ok(record), Some(head)) if record.session.id != head.session.id => {
+                path = free_name(&layout::previous_dir(results, head.session.started), &path);
+                create_private_dir(path.parent().unwrap_or(results))?;
+                head
+            }
             (Ok(record), _) => record,
             (Err(Unread::Io(source)), _) => return Err(PathError::on("read", path)(source).into()),
             (Err(unread), Some(head)) => {

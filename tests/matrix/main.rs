@@ -6,4 +6,6 @@ mod failures;
 #[path = "../support/processes.rs"]
 mod processes;
 mod records;
+mod resume;
+mod signals;
 mod world;
