@@ -2,7 +2,9 @@
 //!
 //! `ROLLBENCH_SOAK=1 cargo test --test matrix -- --nocapture` kills rollbench at many more instants.
 
+mod disk;
 mod failures;
+mod kills;
 #[path = "../support/processes.rs"]
 mod processes;
 mod records;
