@@ -45,21 +45,30 @@ impl Away {
     }
 }
 
-/// A disk of its own for the results; gone with this value.
-struct SmallDisk(PathBuf);
+/// Something mounted over the results folder; gone with this value. Absent without root.
+struct Mounted(PathBuf);
 
-impl SmallDisk {
-    fn mount(world: &World) -> Option<Self> {
+impl Mounted {
+    fn small_disk(world: &World) -> Option<Self> {
         let folder = world.path("benchmark_results");
         fs::create_dir(&folder).expect("made");
-        let mounted = mount(
+        Self::with(
             &["-t", "tmpfs", "-o", "size=512k,mode=0700", "tmpfs"],
             &folder,
-        );
+        )
+    }
+
+    fn bind(folder: &Path) -> Option<Self> {
+        let itself = folder.to_str().expect("UTF-8");
+        Self::with(&["--bind", itself], folder)
+    }
+
+    fn with(args: &[&str], folder: &Path) -> Option<Self> {
+        let mounted = mount(args, folder);
         if !mounted {
-            eprintln!("not checked: mounting a small disk needs root");
+            eprintln!("not checked: mounting needs root");
         }
-        mounted.then_some(Self(folder))
+        mounted.then(|| Self(folder.to_owned()))
     }
 
     fn fill(&self) {

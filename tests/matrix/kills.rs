@@ -31,6 +31,7 @@ fn fake() -> Value {
 #[derive(Debug, Default)]
 struct Tally {
     kills: usize,
+    acknowledged: usize,
     survivors: usize,
     /// Acknowledged steps that are in no record.
     lost: usize,
@@ -153,6 +154,7 @@ fn matrix(rng: &mut impl rand::Rng, length: Duration, tally: &mut Tally) {
         tally.kills += 1;
         for (precision, steps) in acknowledged(&outcome.stderr) {
             *said.entry(precision).or_default() += steps;
+            tally.acknowledged += steps;
         }
         tally.survivors += survivors(&world);
         ids.extend(run_ids(&world));
@@ -209,18 +211,20 @@ fn killed_at_random_instants_and_gone_on_with_nothing_is_lost() {
     }
     let strangers = bystander.harmed();
     println!(
-        "{:<40} {:>5} {:>9} {:>9} {:>5} {:>7} {:>6}",
-        "scenario", "runs", "survivors", "strangers", "lost", "doubled", "files"
+        "{:<40} {:>5} {:>12} {:>9} {:>9} {:>5} {:>7} {:>6}",
+        "scenario", "runs", "acknowledged", "survivors", "strangers", "lost", "doubled", "files"
     );
     println!(
-        "{:<40} {:>5} {:>9} {strangers:>9} {:>5} {:>7} {:>6}",
+        "{:<40} {:>5} {:>12} {:>9} {strangers:>9} {:>5} {:>7} {:>6}",
         "SIGKILL of a matrix, then --resume",
         tally.kills,
+        tally.acknowledged,
         tally.survivors,
         tally.lost,
         tally.doubled,
         tally.files
     );
+    assert!(tally.acknowledged > 0, "some were killed late enough");
     let bad = [
         tally.survivors,
         strangers,
