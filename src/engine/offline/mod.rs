@@ -5,5 +5,7 @@ mod event_reader;
 mod judge;
 mod prompt_file;
 mod protocol;
+mod session;
 
-pub use engine::{OfflineEngine, OfflineSession};
+pub use engine::OfflineEngine;
+pub use session::OfflineSession;
