@@ -5,4 +5,5 @@ mod diagnostic;
 mod plan;
 mod setup;
 mod site;
+mod summarize;
 mod workload;

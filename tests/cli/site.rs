@@ -59,7 +59,11 @@ impl Site {
         text.replace(&self.work().display().to_string(), "DIR")
     }
 
-    fn work(&self) -> std::path::PathBuf {
+    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.work().join(name)).expect("reads")
+    }
+
+    pub(crate) fn work(&self) -> std::path::PathBuf {
         Path::new(self.dir.path()).join("work")
     }
 }
