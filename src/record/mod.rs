@@ -5,6 +5,7 @@ mod atomic;
 #[cfg(test)]
 pub(crate) mod builder;
 mod cell;
+mod files;
 #[cfg(test)]
 mod golden;
 mod import;
@@ -13,6 +14,7 @@ mod layout;
 mod lock;
 mod read;
 pub mod redact;
+mod replay;
 mod resume;
 mod start;
 mod step;
