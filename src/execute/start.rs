@@ -191,6 +191,9 @@ async fn drive<S: Session>(
     run.store
         .check_engine(&cell.settings.id, run.plan.settings.run.mode, &facts)?;
     start.engine = Some(facts);
+    let _ = run
+        .store
+        .update_start(&cell.settings.id, run.plan.settings.run.mode, start)?;
     let steps = match &cell.vocabulary {
         Some(vocabulary) => requests
             .steps(run.plan, vocabulary)

@@ -6,6 +6,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::state::State;
+use crate::clock::mono_ns;
 use crate::event::Envelope;
 
 const SIGN_OF_LIFE: Duration = Duration::from_secs(30);
@@ -26,7 +27,7 @@ pub(crate) async fn show(events: &mut UnboundedReceiver<Envelope>) {
                 cell = envelope.cell;
             }
             _ = quiet.tick() => {
-                let live = state.live();
+                let live = state.live(mono_ns());
                 if !live.is_empty() {
                     eprintln!("{}{live}", state.place(cell.as_ref()));
                 }

@@ -199,7 +199,7 @@ impl State {
     }
 
     /// The line that is true now: `step 2/3 · 123/256 sequences · 7,123 tok/s`. Empty outside an engine start.
-    pub(crate) fn live(&self) -> String {
+    pub(crate) fn live(&self, now_ns: u64) -> String {
         let Some(start) = &self.start else {
             return String::new();
         };
@@ -214,10 +214,13 @@ impl State {
                 rate(step.tokens, step.elapsed_ns),
             );
         }
-        start
-            .phase
-            .map(|(phase, _)| phase.to_string())
-            .unwrap_or_default()
+        let Some((phase, since_ns)) = start.phase else {
+            return String::new();
+        };
+        match now_ns.saturating_sub(since_ns) {
+            0..5_000_000_000 => phase.to_string(),
+            ns => format!("{phase} for {}", Seconds::from_nanos(ns)),
+        }
     }
 
     /// `12 min left` in words, from the starts that have ended, else from the plan's estimate.
@@ -420,7 +423,7 @@ pub(crate) mod tests {
         for envelope in story() {
             lines.extend(state.apply(&envelope));
             if matches!(envelope.event, Event::Progress { .. }) {
-                lines.push(format!("(live) {}", state.live()));
+                lines.push(format!("(live) {}", state.live(envelope.mono_ns)));
             }
         }
         insta::assert_snapshot!(lines.join("\n"), @r"

@@ -31,7 +31,7 @@ pub(crate) async fn show(events: &mut UnboundedReceiver<Envelope>) {
         bar.set_message(format!(
             "{}{}{share}{left}",
             state.place(envelope.cell.as_ref()),
-            state.live()
+            state.live(envelope.mono_ns)
         ));
     }
     bar.finish_and_clear();

@@ -35,11 +35,11 @@ pub(crate) enum Entry<'a> {
         start: Cow<'a, str>,
         step: Cow<'a, Step>,
     },
-    /// An engine start ended.
-    End {
+    /// More is known of an engine start: it is ready, or it ended.
+    State {
         cell: Cow<'a, CellId>,
         mode: Mode,
-        /// The start as it ended, without steps.
+        /// The start as it is now, without steps.
         start: Cow<'a, EngineStart>,
     },
 }
@@ -49,7 +49,7 @@ impl Entry<'_> {
     pub(crate) fn key(&self) -> (CellId, Mode) {
         match self {
             Self::Begin { record, .. } => (record.cell.id.clone(), record.cell.mode),
-            Self::Step { cell, mode, .. } | Self::End { cell, mode, .. } => {
+            Self::Step { cell, mode, .. } | Self::State { cell, mode, .. } => {
                 (cell.clone().into_owned(), *mode)
             }
         }
@@ -189,7 +189,7 @@ pub(crate) fn apply(record: &mut CellRecord, entry: Entry<'_>) {
                 add_step(known, step);
             }
         }
-        Entry::End { start, .. } => {
+        Entry::State { start, .. } => {
             if let Some(known) = record.starts.iter_mut().find(|s| s.id == start.id) {
                 let steps = std::mem::take(&mut known.steps);
                 *known = EngineStart {
@@ -260,7 +260,7 @@ mod tests {
             }
             start.status = StartStatus::Complete;
             if block == 0 {
-                write(&Entry::End {
+                write(&Entry::State {
                     cell: Cow::Borrowed(&record.cell.id),
                     mode: Mode::Offline,
                     start: Cow::Borrowed(&start),

@@ -235,6 +235,30 @@ impl Store {
         }))
     }
 
+    /// More is known of a running engine start, such as the devices it got and what the engine said of itself: a death
+    /// from now on does not lose it. The steps of `start` are not looked at.
+    pub fn update_start(
+        &mut self,
+        cell: &CellId,
+        mode: Mode,
+        start: &EngineStart,
+    ) -> Result<Saved, StoreError> {
+        let mut known = start.clone();
+        known.session.clone_from(&self.session.id);
+        known.steps.clear();
+        let running = self.running(cell, mode, &start.id)?;
+        let steps = std::mem::take(&mut running.steps);
+        *running = EngineStart {
+            steps,
+            ..known.clone()
+        };
+        Ok(self.log(&Entry::State {
+            cell: Cow::Borrowed(cell),
+            mode,
+            start: Cow::Owned(known),
+        }))
+    }
+
     /// An engine start ended as `ended` says (its steps are those that were appended): the record is rewritten.
     pub fn end_start(
         &mut self,
@@ -256,7 +280,7 @@ impl Store {
             known.header.fingerprint.engine = resume::engine_fingerprint(facts);
         }
         // The line is small and may fit where the record does not.
-        let _ = self.log(&Entry::End {
+        let _ = self.log(&Entry::State {
             cell: Cow::Borrowed(cell),
             mode,
             start: Cow::Owned(ended),

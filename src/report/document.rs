@@ -536,6 +536,8 @@ fn measured_on(summary: &Summary) -> Vec<String> {
 
 fn environment(e: &Environment, one_of_several: bool) -> String {
     let devices = match e.devices.as_slice() {
+        // Without an engine's word it is not known what it would have run on.
+        [] if e.platform.is_none() => "no engine came up".to_owned(),
         [] => "no accelerator".to_owned(),
         devices => counted(devices),
     };

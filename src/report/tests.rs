@@ -453,7 +453,7 @@ fn trouble_is_said_beside_the_numbers() {
         reason: "cut short: EOF while parsing a string at line 1 column 1490".to_owned(),
     }];
     let summary = Summary::new(derived(troubled()), passed_over);
-    insta::assert_snapshot!(text(&summary), @r"
+    insta::assert_snapshot!(text(&summary), @"
     Offline: LLM.generate, all requests at once
     ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
      Model   Precision   Measured                 Speed-up   Output tok/s   Total tok/s   Requests/s   Makespan s   Tail %   Preempt.   KV tokens   Load s
@@ -495,7 +495,7 @@ fn trouble_is_said_beside_the_numbers() {
 
     Measured on
       node1: no accelerator; Some CPU (2 CPUs, 16.0 GB), Linux 6.18.0; torch 2.13.0, vllm 0.32.0+cpu on cpu: demo_bf16, demo_w8a8, demo_fp8
-      node1: no accelerator; Some CPU (2 CPUs, 16.0 GB), Linux 6.18.0: demo_w8a16
+      node1: no engine came up; Some CPU (2 CPUs, 16.0 GB), Linux 6.18.0: demo_w8a16
       workload main: 4 prompts x 2 samples, up to 64 tokens in, 32 out, seed 0, sha256 abcdef012345
       session s1: 2026-08-01 00:00:00 UTC, rollbench 0.1.0, rollbench.toml; 1 x (1 warm-up + 3 measured steps) a cell
 
