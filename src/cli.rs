@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::units::parse_percent;
+use crate::units::parse_share;
 
 const AFTER_HELP: &str = "\
 Start here:
@@ -58,6 +58,12 @@ pub enum Command {
     /// `--max-concurrency`, the client's lateness and its own load are reported beside it. Names and definitions are
     /// those of `vllm bench serve`. Results are written to benchmark_results/ as by `run --online`.
     Load(Box<LoadArgs>),
+    /// Predict the makespan and the speed-up of a batch that was not run, from measured steps with a tail
+    ///
+    /// From when each sequence ended in the measured steps follow the costs of an iteration, a token, a token of context
+    /// and a prompt token, and from these the makespan of other lengths or another number of requests. What was
+    /// measured with equal lengths shows none of that and is refused.
+    Predict(PredictArgs),
     /// Make the managed CPU engine and the demo checkpoints ahead of time (`run` does it on demand)
     Setup(SetupArgs),
     /// List, and with --yes end, what a killed run left behind
@@ -207,7 +213,7 @@ pub struct MatrixArgs {
     #[arg(long, help_heading = "Measurement")]
     pub calibrate: bool,
     /// The smallest speed-up that matters, fixed before measuring: 2% or 0.02 [default: 2%]
-    #[arg(long, value_name = "SHARE", value_parser = share, help_heading = "Measurement")]
+    #[arg(long, value_name = "SHARE", value_parser = parse_share, help_heading = "Measurement")]
     pub smallest_effect: Option<f64>,
     /// Seed of prompts and orders [default: 0]
     #[arg(long, value_name = "SEED", help_heading = "Measurement")]
@@ -226,18 +232,6 @@ pub struct MatrixArgs {
     /// Where benchmark_results/ and benchmark_logs/ are made [env: BENCH_BASE_DIR] [default: .]
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,
-}
-
-/// A share, as `2%` or `0.02`.
-fn share(text: &str) -> Result<f64, String> {
-    let (number, scale) = text
-        .strip_suffix('%')
-        .map_or((text, 1.0), |percent| (percent, 100.0));
-    number
-        .trim()
-        .parse::<f64>()
-        .map(|n| n / scale)
-        .map_err(|_| "a share is written 2% or 0.02".to_owned())
 }
 
 /// `--fan-out`.
@@ -284,16 +278,62 @@ pub struct CompareArgs {
     pub new: PathBuf,
     /// Exit with 4 if a cell of NEW is slower by more than this, such as 5% (and, where there is an interval, it
     /// excludes 1)
-    #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
+    #[arg(long, value_name = "PERCENT", value_parser = parse_share)]
     pub fail_above: Option<f64>,
     /// The smallest difference that matters [default: 2%]
-    #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
+    #[arg(long, value_name = "PERCENT", value_parser = parse_share)]
     pub smallest_effect: Option<f64>,
     /// Print Markdown, for an issue
     #[arg(long, group = "compare_format")]
     pub markdown: bool,
     /// Print JSON
     #[arg(long, group = "compare_format")]
+    pub json: bool,
+}
+
+/// `predict`. What is not said is as in the measured workload.
+#[derive(Debug, Args)]
+pub struct PredictArgs {
+    /// The folder of the run to predict from
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub dir: PathBuf,
+    /// Lengths of a preset: fixed, gsm8k, math-4k, dapo-8k, dapo-20k, cot-32k
+    #[arg(long, value_name = "NAME", help_heading = "The batch")]
+    pub workload: Option<String>,
+    /// Response lengths as observed, one number a line
+    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "The batch")]
+    pub lengths_from: Vec<PathBuf>,
+    /// Prompts per step
+    #[arg(long, value_name = "N", help_heading = "The batch")]
+    pub num_prompts: Option<u32>,
+    /// Samples per prompt
+    #[arg(
+        short = 'n',
+        long = "samples",
+        value_name = "N",
+        help_heading = "The batch"
+    )]
+    pub n: Option<u32>,
+    /// Prompt length in tokens
+    #[arg(long, value_name = "TOKENS", help_heading = "The batch")]
+    pub input_len: Option<u32>,
+    /// Response length in tokens
+    #[arg(long, value_name = "TOKENS", help_heading = "The batch")]
+    pub output_len: Option<u32>,
+    /// How alike the response lengths of one prompt's samples are, 0 to 1
+    #[arg(long, value_name = "RHO", help_heading = "The batch")]
+    pub sibling_correlation: Option<f64>,
+    /// Engines that share a step
+    #[arg(long, value_name = "R", help_heading = "The batch")]
+    pub replicas: Option<u32>,
+    /// The smallest difference that matters [default: 2%]
+    #[arg(long, value_name = "PERCENT", value_parser = parse_share)]
+    pub smallest_effect: Option<f64>,
+    /// Print Markdown
+    #[arg(long, group = "predict_format")]
+    pub markdown: bool,
+    /// Print JSON
+    #[arg(long, group = "predict_format")]
     pub json: bool,
 }
 

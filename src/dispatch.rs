@@ -9,6 +9,7 @@ use clap::CommandFactory as _;
 
 use crate::cli::{Cli, Command, FanOutArg, MatrixArgs, ResumeArg, RunArgs};
 use crate::commands;
+use crate::commands::predict::Changes;
 use crate::config::{FanOut, LoadRequest, Overrides};
 use crate::device::Platform;
 use crate::error::{CommandError, Exit};
@@ -45,6 +46,21 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, CommandError> {
             format(args.markdown, false, args.json),
         ),
         Command::Load(args) => commands::load::run(&load::options(*args, &environment())?),
+        Command::Predict(args) => commands::predict::run(
+            &args.dir,
+            &Changes {
+                workload: args.workload,
+                lengths_from: args.lengths_from,
+                num_prompts: args.num_prompts,
+                n: args.n,
+                input_len: args.input_len,
+                output_len: args.output_len,
+                sibling_correlation: args.sibling_correlation,
+                replicas: args.replicas,
+            },
+            args.smallest_effect.unwrap_or(SMALLEST_EFFECT),
+            format(args.markdown, false, args.json),
+        ),
         Command::Completions { shell } => completions(shell),
     }
 }

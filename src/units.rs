@@ -188,17 +188,19 @@ impl fmt::Display for Mode {
     }
 }
 
-/// A percentage such as `5%` or `2.5 %`, as a share: 0.05. The sign is asked for, so that 0.05 and 5 are never taken
-/// for one another.
-pub fn parse_percent(text: &str) -> Result<f64, String> {
-    let number = text.trim().strip_suffix('%').map(str::trim_end);
-    let value: Option<f64> = number.and_then(|n| n.parse().ok());
-    match value {
-        Some(percent) if percent.is_finite() && percent > 0.0 && percent <= 1000.0 => {
-            Ok(percent / 100.0)
-        }
-        _ => Err("a percentage above 0 with its sign is expected, such as 5%".to_owned()),
-    }
+/// A share such as `5%`, `2.5 %` or `0.05`. A number of 1 or more needs the sign: 5 could mean both.
+pub fn parse_share(text: &str) -> Result<f64, String> {
+    let text = text.trim();
+    let share = match text.strip_suffix('%') {
+        Some(percent) => percent.trim_end().parse::<f64>().map(|p| p / 100.0),
+        None => text.parse::<f64>(),
+    };
+    let fits =
+        |share: &f64| *share > 0.0 && share.is_finite() && (*share < 1.0 || text.ends_with('%'));
+    share
+        .ok()
+        .filter(fits)
+        .ok_or_else(|| "a share above 0 is written 5% or 0.05".to_owned())
 }
 
 #[cfg(test)]
@@ -254,13 +256,18 @@ mod tests {
     }
 
     #[test]
-    fn a_percentage_needs_its_sign() {
-        for (text, share) in [("5%", 0.05), ("2.5 %", 0.025), (" 100% ", 1.0)] {
-            let found = parse_percent(text).expect("a percentage");
+    fn a_share_is_never_ambiguous() {
+        for (text, share) in [
+            ("5%", 0.05),
+            ("2.5 %", 0.025),
+            (" 150% ", 1.5),
+            ("0.05", 0.05),
+        ] {
+            let found = parse_share(text).expect("a share");
             assert!((found - share).abs() < 1e-12, "{text}");
         }
-        for bad in ["5", "0.05", "-5%", "0%", "NaN%", "%", "five%"] {
-            assert!(parse_percent(bad).is_err(), "{bad}");
+        for bad in ["5", "-5%", "0%", "0", "NaN%", "NaN", "inf%", "%", "five%"] {
+            assert!(parse_share(bad).is_err(), "{bad}");
         }
     }
 }

@@ -8,15 +8,43 @@ use super::common;
 use crate::config::LoadRequest;
 use crate::error::{CommandError, Exit, PathError};
 use crate::output::note;
-use crate::workload::{DumpError, Observed, observed, parse_dump};
+use crate::workload::{DumpError, Observation, Observed, observed, parse_dump};
 
 const COUNTER: &str = include_str!("count_tokens.py");
 
-/// Reads all `files` as one distribution.
+/// Reads all `files` as one distribution; where they hold only texts, the tokenizer of `request`'s first cell counts.
 pub(crate) fn read(request: &LoadRequest, files: &[PathBuf]) -> Result<Observed, CommandError> {
+    let observations = observations(&request.cwd, files)?;
+    let mut failure = None;
+    let found = observed(&observations, &names(files), |texts| {
+        count(request, texts).map_err(|error| {
+            let message = error.error.to_string();
+            failure = Some(error);
+            message
+        })
+    });
+    // The command's own failure has the better exit code and hints.
+    found.map_err(|error| failure.unwrap_or_else(|| usage(error)))
+}
+
+/// The same where there is no tokenizer: the files must hold lengths.
+pub(crate) fn read_numbers(files: &[PathBuf]) -> Result<Observed, CommandError> {
+    let observations = observations(Path::new(""), files)?;
+    observed(&observations, &names(files), |_| {
+        Err("there is no tokenizer here; give a file of lengths, one number a line".to_owned())
+    })
+    .map_err(usage)
+}
+
+fn names(files: &[PathBuf]) -> String {
+    let names: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
+    names.join(", ")
+}
+
+fn observations(base: &Path, files: &[PathBuf]) -> Result<Vec<Observation>, CommandError> {
     let mut observations = Vec::new();
     for file in files {
-        let path = request.cwd.join(file);
+        let path = base.join(file);
         let bytes = std::fs::read(&path).map_err(|source| {
             CommandError::new(Exit::Usage, PathError::on("read", &path)(source))
                 .hint("--lengths-from takes files: verl's {step}.jsonl, a column of numbers, or ShareGPT-like JSON")
@@ -27,17 +55,7 @@ pub(crate) fn read(request: &LoadRequest, files: &[PathBuf]) -> Result<Observed,
         })?;
         observations.extend(parse_dump(&file.display().to_string(), &text).map_err(usage)?);
     }
-    let names: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
-    let mut failure = None;
-    let found = observed(&observations, &names.join(", "), |texts| {
-        count(request, texts).map_err(|error| {
-            let message = error.error.to_string();
-            failure = Some(error);
-            message
-        })
-    });
-    // The command's own failure has the better exit code and hints.
-    found.map_err(|error| failure.unwrap_or_else(|| usage(error)))
+    Ok(observations)
 }
 
 fn usage(error: DumpError) -> CommandError {

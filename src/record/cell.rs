@@ -233,6 +233,21 @@ impl std::fmt::Display for Skip {
 }
 
 impl CellRecord {
+    /// The cell's place in the order of declaration of its session: model, mode, precision.
+    pub fn declared(&self) -> (usize, Mode, usize) {
+        let matrix = &self.session.matrix;
+        let model = matrix.models.iter().position(|m| *m == self.cell.id.model);
+        let precision = matrix
+            .precisions
+            .iter()
+            .position(|p| *p == self.cell.id.precision);
+        (
+            model.unwrap_or(usize::MAX),
+            self.cell.mode,
+            precision.unwrap_or(usize::MAX),
+        )
+    }
+
     /// The status that follows from the starts.
     pub fn derived_status(&self) -> CellStatus {
         if self.skip.is_some() {

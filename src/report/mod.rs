@@ -9,6 +9,7 @@ mod figures;
 mod json;
 mod markdown;
 mod model;
+mod prediction;
 mod sets;
 mod summary;
 #[cfg(test)]
@@ -22,5 +23,6 @@ pub use model::{
     CalibrationRow, CellRow, Comparison, Environment, FailureRow, GeometricMeanRow, ImportedRow,
     LeakRow, Note, Outcome, SessionRow, Summary, TrainingStepRow, WorkloadRow,
 };
+pub use prediction::{PredictedRow, Prediction, render_prediction};
 pub use sets::render_sets;
 pub use write::{FILES, Format, read, render, write_all};

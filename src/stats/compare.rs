@@ -132,7 +132,7 @@ pub fn compare(
         .map(key)
         .filter(|k| here.contains_key(k))
         .collect();
-    common.sort_by_key(|k| declared(there[k]));
+    common.sort_by_key(|k| there[k].declared());
     if common.is_empty() {
         return Err(NothingInCommon {
             base: "BASE".to_owned(),
@@ -189,19 +189,6 @@ fn key(record: &CellRecord) -> Key {
         cell: record.cell.id.clone(),
         mode: record.cell.mode,
     }
-}
-
-/// The place of a cell in the order of declaration of its session.
-fn declared(record: &CellRecord) -> (usize, Mode, usize) {
-    let matrix = &record.session.matrix;
-    let id = &record.cell.id;
-    let model = matrix.models.iter().position(|m| *m == id.model);
-    let precision = matrix.precisions.iter().position(|p| *p == id.precision);
-    (
-        model.unwrap_or(usize::MAX),
-        record.cell.mode,
-        precision.unwrap_or(usize::MAX),
-    )
 }
 
 fn by_key(records: &[CellRecord]) -> BTreeMap<Key, &CellRecord> {

@@ -1,0 +1,220 @@
+//! `rollbench predict DIR`: how long another batch would take, and how much faster a precision would be on it, without
+//! running it.
+
+use std::path::{Path, PathBuf};
+
+use super::lengths;
+use crate::error::{CommandError, Exit};
+use crate::output;
+use crate::record::{Arm, CellRecord, Found, read_results, results_dir};
+use crate::report::{Format, PredictedRow, Prediction, render_prediction};
+use crate::stats::blocks::speed_up;
+use crate::stats::predict::{Fit, Refusal, fits, makespans};
+use crate::stats::schedule::Request;
+use crate::stats::{BlockLog, block_logs, paired};
+use crate::workload::{Lengths, Observed, Placement, Preset, WorkloadSpec, describe, slots};
+
+/// What the batch to be predicted has that the measured one has not.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Changes {
+    /// The name of a preset.
+    pub(crate) workload: Option<String>,
+    /// Files of observed lengths.
+    pub(crate) lengths_from: Vec<PathBuf>,
+    /// Prompts per step.
+    pub(crate) num_prompts: Option<u32>,
+    /// Samples per prompt.
+    pub(crate) n: Option<u32>,
+    /// Prompt length.
+    pub(crate) input_len: Option<u32>,
+    /// Response length.
+    pub(crate) output_len: Option<u32>,
+    /// How alike siblings are.
+    pub(crate) sibling_correlation: Option<f64>,
+    /// Engines that share a step.
+    pub(crate) replicas: Option<u32>,
+}
+
+/// Exit 1 if a cell cannot be predicted, 3 if none can.
+pub(crate) fn run(
+    dir: &Path,
+    changes: &Changes,
+    smallest_effect: f64,
+    format: Format,
+) -> Result<Exit, CommandError> {
+    let results = results_dir(dir);
+    let (found, passed_over) = read_results(&results, |found| match found {
+        Found::Record(record) => Some(*record),
+        Found::Foreign(_) => None,
+    })
+    .map_err(|error| {
+        CommandError::new(Exit::Environment, error)
+            .hint("give the folder that a run wrote to (its --out, or benchmark_results in it)")
+    })?;
+    for file in &passed_over {
+        output::note(format_args!("passed over {}: {}", file.file, file.reason));
+    }
+    let mut records: Vec<CellRecord> = found.into_iter().flatten().collect();
+    records.sort_by_key(CellRecord::declared);
+    let (spec, seed) = batch(&records, changes)?;
+    let requests: Vec<Request> = slots(&spec, seed)
+        .iter()
+        .map(|slot| Request {
+            prompt_tokens: slot.prompt_tokens,
+            output_tokens: slot.output_tokens,
+        })
+        .collect();
+    let prediction = Prediction {
+        step: describe(&spec, seed),
+        workload: spec,
+        rows: rows(&records, &requests),
+        smallest_effect,
+    };
+    let shown = render_prediction(&prediction, format).map_err(anyhow::Error::from)?;
+    output::data(&shown).map_err(anyhow::Error::from)?;
+    let refused = prediction
+        .rows
+        .iter()
+        .filter(|r| r.makespan_s.is_none())
+        .count();
+    Ok(match refused {
+        0 if passed_over.is_empty() => Exit::Done,
+        n if n == prediction.rows.len() => Exit::Environment,
+        _ => Exit::Partial,
+    })
+}
+
+/// The measured workload with the changes, and its seed.
+fn batch(records: &[CellRecord], changes: &Changes) -> Result<(WorkloadSpec, u64), CommandError> {
+    let measured = records
+        .iter()
+        .find(|r| !block_logs(r, Arm::Main).is_empty())
+        .and_then(|r| r.workloads.values().next());
+    let workload = measured.ok_or_else(|| {
+        CommandError::environment("no cell there has a complete engine start to predict from").hint(
+            "give the folder of a run with a workload that has a tail, such as --workload math-4k",
+        )
+    })?;
+    let mut spec: WorkloadSpec = serde_json::from_value(workload.spec.clone()).map_err(|e| {
+        CommandError::environment(format!("the workload of the records cannot be read: {e}"))
+    })?;
+    if let Some(name) = &changes.workload {
+        let preset = Preset::named(name).map_err(|error| {
+            let near = error.nearest.map(|near| format!("did you mean `{near}`?"));
+            let failure = CommandError::usage(error);
+            near.into_iter().fold(failure, CommandError::hint)
+        })?;
+        spec.prompt = preset.prompt_lengths();
+        spec.response = preset.response_lengths();
+        spec.sibling_correlation = preset.sibling_correlation();
+        spec.preset = Some(preset.name.to_owned());
+    }
+    if !changes.lengths_from.is_empty() {
+        let Observed {
+            response,
+            prompt,
+            sibling_correlation,
+        } = lengths::read_numbers(&changes.lengths_from)?;
+        spec.response = response;
+        spec.prompt = prompt.unwrap_or(spec.prompt);
+        spec.sibling_correlation = sibling_correlation.unwrap_or(spec.sibling_correlation);
+    }
+    if let Some(tokens) = changes.input_len {
+        spec.prompt = Lengths::Fixed { tokens };
+    }
+    if let Some(tokens) = changes.output_len {
+        spec.response = Lengths::Fixed { tokens };
+    }
+    spec.num_prompts = changes.num_prompts.unwrap_or(spec.num_prompts);
+    spec.n = changes.n.unwrap_or(spec.n);
+    spec.sibling_correlation = changes
+        .sibling_correlation
+        .unwrap_or(spec.sibling_correlation);
+    match changes.replicas {
+        Some(1) => spec.placement = Placement::Local,
+        Some(replicas) => spec.placement = Placement::Scatter { replicas },
+        None => {}
+    }
+    spec.check().map_err(CommandError::usage)?;
+    Ok((spec, workload.seed))
+}
+
+/// What is known of one cell before it is compared.
+struct Predicted<'a> {
+    record: &'a CellRecord,
+    outcome: Result<(Vec<Fit>, Vec<BlockLog>), Refusal>,
+}
+
+fn rows(records: &[CellRecord], batch: &[Request]) -> Vec<PredictedRow> {
+    let predicted: Vec<Predicted<'_>> = records
+        .iter()
+        .filter(|record| record.skip.is_none())
+        .map(|record| Predicted {
+            record,
+            outcome: predict(record, batch),
+        })
+        .collect();
+    predicted.iter().map(|cell| row(cell, &predicted)).collect()
+}
+
+/// The fits of a record, and the logarithm of the batch's makespan after each of them.
+fn predict(record: &CellRecord, batch: &[Request]) -> Result<(Vec<Fit>, Vec<BlockLog>), Refusal> {
+    let fits = fits(record)?;
+    let logs = makespans(&fits, batch)?
+        .into_iter()
+        .zip(&fits)
+        .map(|(makespan_s, fit)| BlockLog {
+            block: fit.block,
+            session: fit.session.clone(),
+            mean_ln_makespan: makespan_s.ln(),
+        })
+        .collect();
+    Ok((fits, logs))
+}
+
+fn row(cell: &Predicted<'_>, all: &[Predicted<'_>]) -> PredictedRow {
+    let info = &cell.record.cell;
+    let of_model = |other: &&Predicted<'_>| {
+        other.record.cell.id.model == info.id.model && other.record.cell.mode == info.mode
+    };
+    let baseline = &cell.record.session.matrix.baseline;
+    let is_baseline = |other: &Predicted<'_>| other.record.cell.id.precision == *baseline;
+    let comparisons = all
+        .iter()
+        .filter(of_model)
+        .filter(|c| !is_baseline(c) && c.outcome.is_ok())
+        .count();
+    let measured: Vec<f64> = block_logs(cell.record, Arm::Main)
+        .iter()
+        .map(|log| log.mean_ln_makespan)
+        .collect();
+    let mut row = PredictedRow {
+        cell: info.id.clone(),
+        mode: info.mode,
+        title: format!("{} {}", info.labels.model, info.labels.precision),
+        measured_makespan_s: paired(&measured, 1).map(|e| e.ratio),
+        makespan_s: None,
+        fit_error: None,
+        speed_up: None,
+        refusal: None,
+    };
+    match &cell.outcome {
+        Err(refusal) => row.refusal = Some(refusal.to_string()),
+        Ok((fits, logs)) => {
+            let values: Vec<f64> = logs.iter().map(|log| log.mean_ln_makespan).collect();
+            row.makespan_s = paired(&values, 1);
+            row.fit_error = fits.iter().map(|fit| fit.error).max_by(f64::total_cmp);
+            if !is_baseline(cell)
+                && let Some(Ok((_, theirs))) = all
+                    .iter()
+                    .filter(of_model)
+                    .find(|c| is_baseline(c))
+                    .map(|c| &c.outcome)
+            {
+                let inference = cell.record.session.inference;
+                row.speed_up = speed_up(theirs, logs, inference, comparisons).map(|s| s.estimate);
+            }
+        }
+    }
+    row
+}
