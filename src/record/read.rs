@@ -223,6 +223,10 @@ impl Overlay {
         let Some(entries) = self.entries.get(name) else {
             return;
         };
+        // What another session left beside a newer record is set aside by the next one to open the folder.
+        if journal::first_head(entries).is_some_and(|head| head.session.id != record.session.id) {
+            return;
+        }
         // Rescued from a session that another one has replaced meanwhile.
         if journal::first_head(entries).is_some_and(|head| head.session.id != record.session.id) {
             return;
@@ -244,7 +248,7 @@ impl Overlay {
 
 #[cfg(test)]
 mod tests {
-    use super::super::builder;
+    use super::super::{RESULTS, Role, StartStatus, Store, builder};
     use super::*;
 
     fn write(dir: &Path, name: &str, bytes: &[u8]) {
@@ -316,6 +320,39 @@ mod tests {
             .map(|e| e.unwrap().path())
             .collect();
         assert_eq!(before, after);
+    }
+
+    #[test]
+    fn what_only_the_journal_holds_is_running_while_its_session_lives_and_interrupted_afterwards() {
+        let dir = tempfile::tempdir().unwrap();
+        let record = builder::planned("demo", "bf16");
+        let (cell, mode) = (&record.cell.id, record.cell.mode);
+        let mut store = Store::open(dir.path(), &record.session).unwrap();
+        let _ = store.put_cell(record.clone());
+        let start = builder::start(&record, 0, &[]);
+        let _ = store.begin_start(cell, mode, start.clone()).unwrap();
+        let step = builder::step(1, Role::Measured, 1.0);
+        let _ = store.append_step(cell, mode, &start.id, &step).unwrap();
+
+        let results = dir.path().join(RESULTS);
+        let starts = || {
+            let (mut read, passed_over) = read_results(&results, |found| match found {
+                Found::Record(record) => record.starts,
+                Found::Foreign(foreign) => panic!("{foreign:?}"),
+            })
+            .unwrap();
+            assert_eq!(passed_over, []);
+            read.remove(0)
+        };
+        let live = starts();
+        assert_eq!(
+            (live[0].status, live[0].steps.len()),
+            (StartStatus::Running, 1)
+        );
+        fs::remove_file(results.join("demo_bf16.json")).unwrap();
+        assert_eq!(starts()[0].steps, [step]);
+        drop(store);
+        assert_eq!(starts()[0].status, StartStatus::Interrupted);
     }
 
     #[test]

@@ -312,16 +312,26 @@ fn more_blocks(cells: &[DerivedCell], sessions: &[Session]) -> Option<Note> {
     cells.iter().find(single)?;
     let of_session = || cells.iter().filter(|c| c.session.id == latest.id);
     let block_s: f64 = of_session().filter_map(|cell| cell.start_s).sum();
-    let minutes = (block_s * f64::from(BLOCKS_FOR_VERDICTS) / 60.0)
-        .ceil()
-        .max(1.0);
+    let time = estimate(block_s * f64::from(BLOCKS_FOR_VERDICTS));
     Some(Note {
         text: format!(
             "One engine start a cell: a difference cannot be told from luck. For intervals and verdicts \
-             (about {minutes:.0} minutes, by this run's own times):"
+             (about {time}, by this run's own times):"
         ),
         command: Some(command(&latest.argv)),
     })
+}
+
+/// An estimate as one would say it: never more exact than it is.
+fn estimate(seconds: f64) -> String {
+    let minutes = (seconds / 60.0).ceil().max(1.0);
+    if minutes < 1.5 {
+        "1 minute".to_owned()
+    } else if minutes < 120.0 {
+        format!("{minutes:.0} minutes")
+    } else {
+        format!("{:.0} hours", (minutes / 60.0).ceil())
+    }
 }
 
 /// The session's command line with `--blocks 6`.
@@ -465,6 +475,12 @@ mod tests {
         assert_eq!(merge(&[&["bf16"], &["fp8"]]), ["bf16", "fp8"]);
         assert_eq!(merge(&[&["b"], &["a", "b"]]), ["a", "b"]);
         assert_eq!(merge(&[&["a", "b"], &["b", "c"]]), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn estimates_are_said_in_minutes_and_hours() {
+        let said = [1.0, 61.0, 7_100.0, 7_300.0].map(estimate);
+        assert_eq!(said, ["1 minute", "2 minutes", "119 minutes", "3 hours"]);
     }
 
     #[test]
