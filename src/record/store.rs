@@ -511,7 +511,7 @@ fn log_unsaved(journal: &mut Journal, cells: &BTreeMap<Key, Cell>) -> io::Result
             }
             // An older journal may know it as running.
             if start.status != StartStatus::Running {
-                journal.append(&Entry::End {
+                journal.append(&Entry::State {
                     cell: Cow::Borrowed(cell),
                     mode: *mode,
                     start: Cow::Owned(bare(start)),
