@@ -7,6 +7,7 @@ use super::cells;
 use super::diagnostic::{ConfigErrors, Diagnostics};
 use super::document::Document;
 use super::raw::Raw;
+use super::ray;
 use super::source;
 use super::walk::Table;
 use super::{
@@ -79,12 +80,14 @@ impl Loader<'_> {
             vars: &vars,
         };
         let cells = cells::merge(self, &selection, found);
+        ray::refuse(self, platform, &cells, found);
         let matrix = self.matrix(source, models, precisions)?;
         Some(Settings {
             matrix,
             run,
             workload,
             python,
+            allow_ray: self.raw.allow_ray,
             platform,
             out,
             cells,

@@ -8,6 +8,7 @@ mod expand;
 mod layer;
 mod load;
 mod raw;
+mod ray;
 mod request;
 mod scalars;
 mod select;

@@ -8,6 +8,7 @@ use super::FanOut;
 use super::diagnostic::{Diagnostics, listed, nearest};
 use super::document::At;
 use super::layer::{self, Layer};
+use super::ray;
 use super::walk::{Table, sub_table, text, wrong_type};
 use super::workload::RawWorkload;
 use crate::units::{InvalidId, ModelId, PrecisionId};
@@ -23,6 +24,8 @@ pub(crate) struct Raw {
     pub(crate) run: RawRun,
     pub(super) workload: RawWorkload,
     pub(crate) python: Option<At<String>>,
+    /// Whether Ray may start an engine's workers.
+    pub(crate) allow_ray: bool,
     pub(crate) engine: Layer,
     pub(crate) precisions: Vec<RawPrecision>,
     pub(crate) models: Vec<RawModel>,
@@ -137,8 +140,11 @@ impl Raw {
             raw.workload = RawWorkload::read(&workload, found);
         }
         if let Some(engine) = root.table("engine", found) {
-            engine.only(&with_layer(&["python"]), found);
+            engine.only(&with_layer(&["python", ray::KEY]), found);
             raw.python = engine.text("python", found);
+            raw.allow_ray = engine
+                .boolean(ray::KEY, found)
+                .is_some_and(|said| said.value);
             raw.engine = Layer::read(&engine, found);
         }
         for table in root.tables("precision", found) {

@@ -81,6 +81,8 @@ pub struct Settings {
     pub workload: WorkloadSpec,
     /// The interpreter whose vLLM is used.
     pub python: Sourced<Python>,
+    /// Whether an engine's workers may be Ray's, which rollbench cannot end.
+    pub allow_ray: bool,
     /// The platform that the engine runs on: the accelerator found, or `cpu` for the managed engine, which is vLLM
     /// for CPU whatever is in the machine.
     pub platform: Platform,

@@ -608,3 +608,25 @@ mod robust {
         }
     }
 }
+
+#[test]
+fn ray_is_refused_once_a_place_unless_asked_for() {
+    let text = small("args = { distributed_executor_backend = \"ray\" }");
+    let with_base = |r: &mut LoadRequest| {
+        r.env.insert("BASE".into(), "/b".into());
+    };
+    insta::assert_snapshot!(mistakes(&text, with_base), @r#"
+    error: distributed_executor_backend = "ray" takes the engine's workers out of reach
+      --> rollbench.toml:14:41
+       |
+    14 | args = { distributed_executor_backend = "ray" }
+       |                                         ^^^^^ Ray starts them: rollbench can neither end them nor prove that they are gone
+       |
+       = help: use "mp" on one machine
+       = help: or say allow_ray = true in [engine], and look after them yourself
+    "#);
+    let asked = text.replace("[engine]", "[engine]\nallow_ray = true");
+    assert!(load_text(&asked, with_base).expect("loads").allow_ray);
+    let mp = text.replace("\"ray\"", "\"mp\"");
+    assert!(!load_text(&mp, with_base).expect("loads").allow_ray);
+}

@@ -190,10 +190,19 @@ async fn drive<S: Session>(
     let facts = session.ready(events).await?;
     run.store
         .check_engine(&cell.settings.id, run.plan.settings.run.mode, &facts)?;
+    let rays = facts.effective.get("distributed_executor_backend") == Some(&"ray".into());
     start.engine = Some(facts);
     let _ = run
         .store
         .update_start(&cell.settings.id, run.plan.settings.run.mode, start)?;
+    if rays && !run.plan.settings.allow_ray {
+        let message = "vLLM chose Ray by itself: rollbench could neither end its workers nor prove that they are gone";
+        let hint =
+            "set distributed_executor_backend = \"mp\" in args, or allow_ray = true in [engine]";
+        let log = log_path(run, cell, start);
+        let (message, hint) = (message.to_owned(), Some(hint.to_owned()));
+        return Err(failure(Phase::Load, FailureKind::Arguments, message, hint, &log).into());
+    }
     let steps = match &cell.vocabulary {
         Some(vocabulary) => requests
             .steps(run.plan, vocabulary)

@@ -14,6 +14,12 @@ pub(super) fn notes(settings: &Settings, drafts: &[Draft<'_>]) -> Vec<String> {
             matrix.baseline
         ));
     }
+    if settings.allow_ray {
+        notes.push(
+            "Ray is allowed: workers that it starts are not ended by rollbench, and may hold the device afterwards"
+                .to_owned(),
+        );
+    }
     for (index, draft) in drafts.iter().enumerate() {
         notes.extend(wrong_format(draft));
         notes.extend(no_weights(draft));

@@ -231,3 +231,31 @@ fn a_skipped_cell_has_a_record_and_a_line_with_its_reason() {
         outcome.stdout
     );
 }
+
+#[test]
+fn ray_is_refused_before_anything_starts_and_when_vllm_chooses_it_by_itself() {
+    let ray = "args = { distributed_executor_backend = \"ray\" }";
+    let asked = TWO_CELLS.replace("name = \"tiny\"", &format!("name = \"tiny\"\n{ray}"));
+    let world = World::new(&asked);
+    let refused = world.run(&json!({}), &[]);
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+    assert!(refused.stderr.contains("allow_ray"), "{}", refused.stderr);
+    assert!(!world.path("benchmark_results").exists());
+
+    world.configure(&asked.replace("[run]", "[engine]\nallow_ray = true\n[run]"));
+    let allowed = world.run(&json!({}), &["--quants", "bf16"]);
+    assert_eq!(allowed.code, 0, "{}", allowed.stderr);
+    assert!(
+        allowed.stderr.contains("note: Ray is allowed"),
+        "{}",
+        allowed.stderr
+    );
+
+    world.configure(TWO_CELLS);
+    let chosen = world.run(&json!({"executor": "ray"}), &["--quants", "bf16"]);
+    assert_eq!(chosen.code, 1, "{}", chosen.stderr);
+    let record = world.record("bf16");
+    let failure = record.starts[0].failure.as_ref().expect("a failure");
+    assert!(failure.message.contains("Ray"), "{failure:?}");
+    assert_eq!(failure.kind, FailureKind::Arguments);
+}

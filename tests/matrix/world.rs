@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::processes::{PATIENCE, end, inhabitants, install, python};
 
 /// Above what a whole matrix takes on a machine with much else to do.
-const LONG: Duration = Duration::from_secs(300);
+const LONG: Duration = Duration::from_mins(5);
 
 /// Two precisions of one model; 4 prompts x 2 samples, a warm-up and 2 measured steps.
 pub(crate) const TWO_CELLS: &str = r#"schema = 1

@@ -10,6 +10,7 @@ timestamps come by the same attributes as vLLM's. Only the standard library is n
     speeds    {"part of a model's path": speed}: for matrices whose precisions differ
     load_s    how long loading takes (default 0)
     platform  what current_platform.device_type says (default "cpu")
+    executor  the distributed_executor_backend that it chooses by itself (default "mp")
     version   what __version__ says
     faults    a list of {"fault": NAME, "model": "part of a model's path", ...}; the first whose `model` (absent: any)
               is in the path happens. `fault` and its keys may also stand at top level.

@@ -4,6 +4,8 @@ import dataclasses
 import enum
 from types import SimpleNamespace
 
+from .settings import SETTINGS
+
 
 class dtype:  # noqa: N801: torch's own name
     """As torch's: its text is not what was asked for."""
@@ -91,7 +93,7 @@ class EngineArgs:
             ),
             parallel_config=SimpleNamespace(
                 tensor_parallel_size=self.tensor_parallel_size,
-                distributed_executor_backend=self.distributed_executor_backend or "mp",
+                distributed_executor_backend=self.distributed_executor_backend or SETTINGS.get("executor", "mp"),
             ),
             load_config=SimpleNamespace(load_format=self.load_format),
             attention_config=SimpleNamespace(backend=Backend.CPU_ATTN),
