@@ -285,7 +285,7 @@ mod tests {
         #[test]
         fn cut_at_any_byte_it_replays_to_a_prefix_and_twice_is_once(cut in 0..=bytes().len()) {
             let whole = bytes();
-            let lines = whole[..cut].iter().filter(|&&b| b == b'\n').count();
+            let lines = memchr::memchr_iter(b'\n', &whole[..cut]).count();
             let (entries, damaged) = parse(&whole[..cut]);
             prop_assert!(!damaged);
             prop_assert_eq!(&entries[..], &parse(&whole).0[..lines]);

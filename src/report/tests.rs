@@ -152,6 +152,7 @@ fn steps_as_csv() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "the snapshot is the whole format")]
 fn one_block_as_json() {
     let mut summary = summary(one_block()[1..].to_vec());
     summary.cells[0].steps.truncate(1);
