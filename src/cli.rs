@@ -64,6 +64,11 @@ pub enum Command {
     /// and a prompt token, and from these the makespan of other lengths or another number of requests. What was
     /// measured with equal lengths shows none of that and is refused.
     Predict(PredictArgs),
+    /// Make a configuration of a verl run script, Hydra overrides or YAML, each value with its origin
+    ///
+    /// Reads actor_rollout_ref.rollout.*, data.* and trainer.*, follows the script's own variables, and lists what it did
+    /// not understand.
+    ImportVerl(ImportVerlArgs),
     /// Make the managed CPU engine and the demo checkpoints ahead of time (`run` does it on demand)
     Setup(SetupArgs),
     /// List, and with --yes end, what a killed run left behind
@@ -335,6 +340,17 @@ pub struct PredictArgs {
     /// Print JSON
     #[arg(long, group = "predict_format")]
     pub json: bool,
+}
+
+/// `import-verl`.
+#[derive(Debug, Args)]
+pub struct ImportVerlArgs {
+    /// A run script, lines of overrides, or a .yaml
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Write to this file, which must not exist, instead of stdout
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }
 
 /// `setup`.

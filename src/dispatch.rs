@@ -61,6 +61,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, CommandError> {
             args.smallest_effect.unwrap_or(SMALLEST_EFFECT),
             format(args.markdown, false, args.json),
         ),
+        Command::ImportVerl(args) => commands::import_verl::run(&args.file, args.out.as_deref()),
         Command::Completions { shell } => completions(shell),
     }
 }

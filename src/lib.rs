@@ -25,6 +25,7 @@ pub mod report;
 pub mod setup;
 pub mod stats;
 pub mod units;
+pub mod verl;
 pub mod workload;
 
 use std::process::ExitCode;
