@@ -13,7 +13,17 @@ async fn facts_steps_and_a_polite_end() {
     let mut bench = Bench::new();
     let mut launch = bench.launch(&json!({}));
     launch.args.insert("max_num_seqs".to_owned(), json!(4096));
-    launch.args.insert("dtype".to_owned(), json!("bfloat16"));
+    // What vLLM keeps as objects of its own is no difference: a torch.dtype, enums by name or number, a part of a whole.
+    for (name, value) in [
+        ("dtype", json!("bfloat16")),
+        ("attention_backend", json!("CPU_ATTN")),
+        ("compilation_config", json!({"mode": 0})),
+        ("hf_overrides", json!({"rope_theta": 1e6})),
+        ("kv_cache_dtype", json!("auto")),
+        ("gpu_memory_utilization", json!(0.4)),
+    ] {
+        launch.args.insert(name.to_owned(), value);
+    }
     launch
         .args
         .insert("hf_token".to_owned(), json!("hf_secretsecretsecret"));
@@ -28,6 +38,8 @@ async fn facts_steps_and_a_polite_end() {
         ["FakeInt8ScaledMMLinearKernel for CompressedTensorsW8A8Int8"]
     );
     assert_eq!(facts.effective["dtype"], "bfloat16");
+    assert_eq!(facts.effective["attention_backend"], "CPU_ATTN");
+    assert_eq!(facts.effective["compilation_config"]["mode"], "NONE");
     assert_eq!(facts.effective["generation_config"], "vllm");
     assert_eq!(facts.requested["hf_token"], "***");
     let differing: Vec<_> = facts.difference.keys().collect();

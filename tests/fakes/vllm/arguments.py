@@ -23,6 +23,12 @@ class Backend(enum.Enum):
     CPU_ATTN = "vllm.v1.attention.backends.cpu_attn"
 
 
+class Mode(enum.IntEnum):
+    """As vLLM's compilation modes: asked for by number, known by name."""
+
+    NONE = 0
+
+
 @dataclasses.dataclass
 class EngineArgs:
     model: str = "facebook/opt-125m"
@@ -58,7 +64,7 @@ class EngineArgs:
     revision: str | None = None
 
     def resolve(self):
-        """As VllmConfig: parts with the resolved values. The platform takes chunked prefill away if asked for MLA."""
+        """As VllmConfig: parts with the resolved values."""
         return SimpleNamespace(
             model_config=SimpleNamespace(
                 model=self.model,
@@ -97,7 +103,7 @@ class EngineArgs:
             ),
             load_config=SimpleNamespace(load_format=self.load_format),
             attention_config=SimpleNamespace(backend=Backend.CPU_ATTN),
-            compilation_config=SimpleNamespace(mode=0, cudagraph_mode=0, custom_ops=["all"]),
+            compilation_config=SimpleNamespace(mode=Mode.NONE, cudagraph_mode=Mode.NONE, custom_ops=["all"]),
             additional_config=self.additional_config,
         )
 
