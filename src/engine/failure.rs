@@ -26,7 +26,8 @@ impl Witness {
         victim: Option<ExitStatus>,
     ) -> Failure {
         let died = victim.or(exit);
-        let killed = died.is_some_and(|status| status.signal == Some(9));
+        // By SIGKILL, or in a way that nobody could tell.
+        let killed = kind == FailureKind::Exited && died.is_none_or(|status| status.code.is_none());
         let evidence = if killed { self.oom.evidence() } else { None };
         let text = self.log.text();
         let found = diagnose(

@@ -244,8 +244,10 @@ class Driver:
 
     def report_death(self, sentinel):
         child = next(child for child in self.children if child.sentinel == sentinel)
-        child.join(1)
-        code = child.exitcode
+        # vLLM's own monitor waits for it too: the thread that comes second learns the code from the first.
+        deadline = time.monotonic() + 1
+        while (code := child.exitcode) is None and time.monotonic() < deadline:
+            time.sleep(0.01)
         if code is None:
             how = "ended"
         else:
