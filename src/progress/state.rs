@@ -1,7 +1,9 @@
 //! The state of a run as its events tell it, and the words for it.
 
+use std::fmt::Write as _;
+
 use crate::event::{Envelope, Event};
-use crate::record::{Phase, Role, StepStatus};
+use crate::record::{Failure, Phase, Role, StepStatus};
 use crate::units::{CellId, Seconds, thousands};
 
 /// What is known of the run so far.
@@ -168,18 +170,7 @@ impl State {
                     Seconds::from_nanos(took)
                 ))
             }
-            Event::CellFailed { failure } => {
-                let cause = failure.diagnosis.as_ref().unwrap_or(&failure.message);
-                let hint = failure
-                    .hint
-                    .as_ref()
-                    .map(|h| format!("\n  hint: {h}"))
-                    .unwrap_or_default();
-                Some(format!(
-                    "{place}failed while {}: {cause}{hint}\n  log: {}",
-                    failure.phase, failure.log
-                ))
-            }
+            Event::CellFailed { failure } => Some(format!("{place}{}", failed(failure))),
             Event::Note { text } => Some(format!("{place}{text}")),
             Event::Interrupted { signal } => {
                 let name = nix::sys::signal::Signal::try_from(*signal)
@@ -257,6 +248,26 @@ impl State {
     }
 }
 
+/// Lines of an engine's log that are shown with its failure; the record has more, the log itself all.
+const SHOWN_TAIL: usize = 6;
+
+/// What went wrong, what to do, and the end of the log.
+fn failed(failure: &Failure) -> String {
+    let cause = failure.diagnosis.as_ref().unwrap_or(&failure.message);
+    let mut text = format!("failed while {}: {cause}", failure.phase);
+    if failure.diagnosis.is_some() && !failure.message.is_empty() {
+        let _ = write!(text, "\n  said: {}", failure.message);
+    }
+    if let Some(hint) = &failure.hint {
+        let _ = write!(text, "\n  hint: {hint}");
+    }
+    let _ = write!(text, "\n  log: {}", failure.log);
+    for line in &failure.tail[failure.tail.len().saturating_sub(SHOWN_TAIL)..] {
+        let _ = write!(text, "\n    | {line}");
+    }
+    text
+}
+
 fn role_word(role: Role) -> &'static str {
     match role {
         Role::Warmup => "warm-up",
@@ -287,7 +298,7 @@ fn count(n: u32, what: &str) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::record::{Failure, FailureKind, Skip};
+    use crate::record::{FailureKind, Skip};
 
     /// A whole small session: one skip, one sound start, one failure.
     pub(crate) fn story() -> Vec<Envelope> {
@@ -303,7 +314,7 @@ pub(crate) mod tests {
             hint: Some("use another precision".to_owned()),
             exit: None,
             log: "benchmark_logs/smollm2-135m_w8a8.0.log".to_owned(),
-            tail: Vec::new(),
+            tail: vec!["RuntimeError: no kernel".to_owned()],
         };
         let skip = Skip::Unsupported {
             platform: "cpu".to_owned(),
@@ -426,7 +437,7 @@ pub(crate) mod tests {
                 lines.push(format!("(live) {}", state.live(envelope.mono_ns)));
             }
         }
-        insta::assert_snapshot!(lines.join("\n"), @r"
+        insta::assert_snapshot!(lines.join("\n"), @"
         2 engine starts to run, 1 cell skipped, about 2 min 30 s
         smollm2-135m w8a16: skipped: unsupported on cpu: no kernel
         [1/2] smollm2-135m bf16: starting the engine
@@ -436,8 +447,10 @@ pub(crate) mod tests {
         [1/2] smollm2-135m bf16: done after 49.0 s; 1 to go, about 49.0 s
         [2/2] smollm2-135m w8a8: starting the engine
         [2/2] smollm2-135m w8a8: failed while loading: no kernel for this precision here
+          said: ValueError
           hint: use another precision
           log: benchmark_logs/smollm2-135m_w8a8.0.log
+            | RuntimeError: no kernel
         [2/2] smollm2-135m w8a8: ended incomplete after 10.0 s
         SIGINT: saving what is complete and stopping the engine; once more ends it at once
         1 engine start complete, 1 failed, after 1 min 01 s
