@@ -9,6 +9,7 @@ mod offline;
 mod oom;
 mod probe;
 mod session;
+mod surroundings;
 
 pub use offline::{OfflineEngine, OfflineSession};
 pub use probe::{Probe, ProbeError, probe};

@@ -5,12 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
 use tokio::time::Instant;
 
-use super::engine::chain;
 use super::event_reader::{EventReader, ReadError};
 use super::judge::judge;
 use super::prompt_file;
@@ -18,10 +16,10 @@ use super::protocol::{Command, DriverError, Event, Imported, PROTOCOL, Ready};
 use crate::clock;
 use crate::engine::failure::{Witness, describe};
 use crate::engine::kernels::{kernels, weights};
+use crate::engine::surroundings::{chain, seconds, shown};
 use crate::engine::{Launch, Session, StepRequest, Urgency};
 use crate::event::{Event as RunEvent, EventSink};
 use crate::process::Guard;
-use crate::record::redact;
 use crate::record::{EngineFacts, ExitStatus, Failure, FailureKind, Phase, Role, Step, Stop};
 
 /// One engine, driven through `driver.py`.
@@ -380,16 +378,4 @@ fn encode(command: &Command<'_>) -> String {
     let mut line = serde_json::to_string(command).expect("commands are plain data");
     line.push('\n');
     line
-}
-
-/// An argument as it may be recorded: `hf_token` is one too.
-fn shown(name: &str, value: &Value) -> Value {
-    let mut shown = value.clone();
-    redact::value(name, &mut shown);
-    shown
-}
-
-/// `90 s`, `0.5 s`.
-fn seconds(limit: Duration) -> String {
-    format!("{} s", limit.as_secs_f64())
 }
