@@ -8,9 +8,11 @@ mod log;
 mod offline;
 mod oom;
 mod probe;
+mod server;
 mod session;
 mod surroundings;
 
 pub use offline::{OfflineEngine, OfflineSession};
 pub use probe::{Probe, ProbeError, probe};
+pub use server::{LoadShape, ServerEngine, ServerSession};
 pub use session::{Engine, Launch, Session, StepRequest, Urgency};

@@ -113,10 +113,15 @@ impl Control {
         self.get("/health").await.is_ok()
     }
 
+    /// The server's metrics as text; absent if it has none.
+    pub async fn metrics(&self) -> Option<String> {
+        let (_, body) = self.get("/metrics").await.ok()?;
+        Some(String::from_utf8_lossy(&body).into_owned())
+    }
+
     /// The server's counters; absent if it has none that we know.
     pub async fn reading(&self) -> Option<ServerReading> {
-        let (_, body) = self.get("/metrics").await.ok()?;
-        let reading = ServerReading::parse(&String::from_utf8_lossy(&body));
+        let reading = ServerReading::parse(&self.metrics().await?);
         (!reading.is_empty()).then_some(reading)
     }
 

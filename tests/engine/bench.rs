@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 /// Everything that one engine start needs, in temporary folders.
 pub(crate) struct Bench {
     engine: OfflineEngine,
-    _run: RunDir,
+    run: RunDir,
     folder: tempfile::TempDir,
     pub(crate) events: EventSink,
     pub(crate) stream: mpsc::UnboundedReceiver<Envelope>,
@@ -35,11 +35,15 @@ impl Bench {
         let (events, stream) = EventSink::channel();
         Self {
             engine,
-            _run: run,
+            run,
             folder,
             events,
             stream,
         }
+    }
+
+    pub(crate) fn run(&self) -> &RunDir {
+        &self.run
     }
 
     pub(crate) fn log(&self) -> PathBuf {

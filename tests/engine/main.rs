@@ -2,5 +2,6 @@
 
 mod bench;
 mod failures;
+mod server;
 mod steps;
 mod stop;

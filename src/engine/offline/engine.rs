@@ -18,7 +18,7 @@ use crate::process::{Guard, GuardedCommand, LEASE_MODULE, LEASE_PY, RunDir};
 use crate::record::{Failure, FailureKind, Phase};
 
 /// The program that vLLM runs in; a file of its own, because vLLM's children import it again.
-const DRIVER: &str = include_str!("driver.py");
+pub(in crate::engine) const DRIVER: &str = include_str!("driver.py");
 
 /// Runs engines in a Python driver.
 #[derive(Debug, Clone)]

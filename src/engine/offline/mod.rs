@@ -7,5 +7,6 @@ mod prompt_file;
 mod protocol;
 mod session;
 
+pub(super) use engine::DRIVER;
 pub use engine::OfflineEngine;
 pub use session::OfflineSession;

@@ -22,6 +22,7 @@ Faults in a step, of the `step`-th generate() counted from 0 (default 0): hang_i
 exit0_without_done, raise_in_step, short_counts (one token less), missing_sequence, foreign_clock.
 Faults of processes, from loading on: print_forever, ignore_sigterm_worker, double_fork_daemon, hold_event_pipe,
 fork_burst (`count`, default 200). Fault of the end: hang_at_exit.
+`vllm serve` (`entrypoints/cli/main.py`) has faults of its own.
 """
 
 from .settings import SETTINGS

@@ -63,6 +63,10 @@ class EngineArgs:
     logprobs_mode: str = "raw_logprobs"
     revision: str | None = None
 
+    def create_engine_config(self):
+        """What `vllm serve` calls."""
+        return self.resolve()
+
     def resolve(self):
         """As VllmConfig: parts with the resolved values."""
         return SimpleNamespace(

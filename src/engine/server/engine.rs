@@ -1,0 +1,166 @@
+//! Starts the server: its files, its environment, its port, its guard.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::flags::flags;
+use super::session::ServerSession;
+use crate::clock;
+use crate::engine::failure::Witness;
+use crate::engine::log::EngineLog;
+use crate::engine::offline::DRIVER;
+use crate::engine::oom::OomWatch;
+use crate::engine::surroundings::{Surroundings, chain, write_private};
+use crate::engine::{Engine, Launch};
+use crate::error::PathError;
+use crate::load::{Control, Pacing};
+use crate::process::{Guard, GuardedCommand, LEASE_MODULE, LEASE_PY, RunDir};
+use crate::record::{Failure, FailureKind, Phase};
+
+/// The program that `vllm serve` runs in.
+const LAUNCHER: &str = include_str!("server.py");
+/// What the server calls its model: the same in all cells, so that their streams are as long.
+const SERVED_NAME: &str = "rollbench";
+/// Ports are taken from below the range that the kernel gives to outgoing connections: the server binds its port only
+/// after importing vLLM, and meanwhile nobody should get it by chance.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// How the requests of a step are sent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LoadShape {
+    /// When.
+    pub pacing: Pacing,
+    /// How many at a time, at most.
+    pub max_concurrency: Option<u32>,
+    /// Seed of the arrivals.
+    pub seed: u64,
+}
+
+impl Default for LoadShape {
+    /// As a rollout step: everything at once.
+    fn default() -> Self {
+        Self {
+            pacing: Pacing::AllAtOnce,
+            max_concurrency: None,
+            seed: 0,
+        }
+    }
+}
+
+/// Runs engines as servers.
+#[derive(Debug, Clone)]
+pub struct ServerEngine {
+    surroundings: Surroundings,
+    shape: LoadShape,
+}
+
+impl ServerEngine {
+    /// Engines of this run: they bear its marks and end with its lease.
+    pub fn new(run: &RunDir, shape: LoadShape) -> Self {
+        Self {
+            surroundings: Surroundings::of(run),
+            shape,
+        }
+    }
+
+    /// From a process that is not rollbench (a test): the path of its binary, which is the guard.
+    #[must_use]
+    pub fn with_guard(mut self, rollbench: &Path) -> Self {
+        rollbench.clone_into(&mut self.surroundings.rollbench);
+        self
+    }
+}
+
+impl Engine for ServerEngine {
+    type Session = ServerSession;
+
+    fn launch(&self, mut launch: Launch) -> Result<ServerSession, Failure> {
+        let begin_ns = clock::mono_ns();
+        let mut env = self.surroundings.environment(&launch);
+        // For /reset_prefix_cache; the server listens on this machine alone.
+        env.entry("VLLM_SERVER_DEV_MODE".into())
+            .or_insert_with(|| "1".into());
+        let witness = Witness {
+            log: EngineLog::new(&launch.log, &env),
+            oom: OomWatch::begin(),
+        };
+        let spawn = |message: String| {
+            witness.failure(Phase::Launch, FailureKind::Spawn, &message, None, None)
+        };
+        // A checkpoint's own sampling defaults would make cells differ.
+        launch
+            .args
+            .entry("generation_config".to_owned())
+            .or_insert_with(|| "vllm".into());
+        let port = free_port().map_err(|error| spawn(format!("no free port: {error}")))?;
+        let name = launch
+            .args
+            .get("served_model_name")
+            .and_then(|name| name.as_str())
+            .unwrap_or(SERVED_NAME)
+            .to_owned();
+        let program = lay_out(&launch, port, &name).map_err(|error| spawn(chain(&error)))?;
+        let api_key = env
+            .get(std::ffi::OsStr::new("VLLM_API_KEY"))
+            .and_then(|key| key.to_str())
+            .map(str::to_owned);
+        let control = Control::new(&format!("http://127.0.0.1:{port}"), api_key.clone())
+            .map_err(|error| spawn(chain(&error)))?;
+        let guard = Guard::spawn_with(
+            &self.surroundings.rollbench,
+            GuardedCommand {
+                program: launch.python.clone(),
+                args: vec![program.into()],
+                env,
+                cwd: None,
+                log: launch.log.clone(),
+                pass_fds: Vec::new(),
+            },
+        )
+        .map_err(|error| spawn(chain(&error)))?;
+        Ok(ServerSession::new(
+            guard, witness, launch, begin_ns, self.shape, control, port, name, api_key,
+        ))
+    }
+}
+
+/// A port that nobody listens on now.
+fn free_port() -> std::io::Result<u16> {
+    let span = PORTS.end - PORTS.start;
+    let first = rand::random::<u16>() % span;
+    let mut last = None;
+    for step in 0..span {
+        let port = PORTS.start + (first + step) % span;
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(_) => return Ok(port),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| std::io::ErrorKind::AddrInUse.into()))
+}
+
+/// The launcher's files; its path.
+fn lay_out(launch: &Launch, port: u16, name: &str) -> Result<PathBuf, PathError> {
+    let scratch = &launch.scratch;
+    let order = json!({ "args": launch.args, "flags": flags(&launch.args, port, name) });
+    write_private(&scratch.join("server.json"), &order.to_string())?;
+    write_private(&scratch.join("driver.py"), DRIVER)?;
+    write_private(&scratch.join(LEASE_MODULE), LEASE_PY)?;
+    let program = scratch.join("server.py");
+    write_private(&program, LAUNCHER)?;
+    Ok(program)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_free_port_is_free_and_below_the_outgoing_ones() {
+        let port = free_port().expect("there is one");
+        assert!(PORTS.contains(&port));
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("it is free");
+    }
+}

@@ -1,0 +1,9 @@
+//! The online engine: `vllm serve` behind a small launcher, driven by rollbench's own streaming client.
+
+mod engine;
+mod facts;
+mod flags;
+mod session;
+
+pub use engine::{LoadShape, ServerEngine};
+pub use session::ServerSession;

@@ -1,0 +1,380 @@
+//! A running server: readiness that is proved by a completion, steps driven by the streaming client, a stop that
+//! vLLM is allowed to do in its own order.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tokio::time::Instant;
+
+use super::engine::LoadShape;
+use super::facts::{ServerFacts, kv_tokens};
+use crate::clock;
+use crate::config::FanOut;
+use crate::engine::failure::{Witness, describe};
+use crate::engine::kernels::{kernels, weights};
+use crate::engine::surroundings::{chain, seconds, shown};
+use crate::engine::{Launch, Session, StepRequest, Urgency};
+use crate::event::{Event, EventSink};
+use crate::load::{
+    Api, Control, Driven, Expected, Limit, Load, LoadError, Pacing, Request, RequestEncoder,
+    Target, Timeouts, drive,
+};
+use crate::process::Guard;
+use crate::record::{
+    EngineFacts, ExitStatus, Failure, FailureKind, Phase, Role, Step, StepStatus, Stop, TokenTimes,
+};
+
+/// How often a server that is not ready is asked.
+const ASK_EVERY: Duration = Duration::from_millis(250);
+/// A server whose engine died ends by itself within this, and says in its log why.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// One server, driven over HTTP.
+pub struct ServerSession {
+    guard: Guard,
+    witness: Witness,
+    launch: Launch,
+    begin_ns: u64,
+    shape: LoadShape,
+    control: Control,
+    encoder: RequestEncoder,
+    phase: Phase,
+    /// Whether it was said that the prefix cache cannot be reset.
+    cache_noted: bool,
+    tokens: Option<TokenTimes>,
+    exit: Option<ExitStatus>,
+    stop: Option<Stop>,
+}
+
+impl ServerSession {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the launch's parts, each of another kind"
+    )]
+    pub(super) fn new(
+        guard: Guard,
+        witness: Witness,
+        launch: Launch,
+        begin_ns: u64,
+        shape: LoadShape,
+        control: Control,
+        port: u16,
+        model: String,
+        api_key: Option<String>,
+    ) -> Self {
+        let host = format!("127.0.0.1:{port}");
+        let encoder = RequestEncoder {
+            target: Target {
+                base: format!("http://{host}"),
+                path: "/v1/completions".to_owned(),
+                host,
+                api: Api::Completions,
+                addresses: vec![([127, 0, 0, 1], port).into()],
+            },
+            model,
+            sampling: launch.sampling.clone(),
+            ignore_eos: true,
+            token_ids: false,
+            api_key,
+            headers: Vec::new(),
+        };
+        Self {
+            guard,
+            witness,
+            launch,
+            begin_ns,
+            shape,
+            control,
+            encoder,
+            phase: Phase::Launch,
+            cache_noted: false,
+            tokens: None,
+            exit: None,
+            stop: None,
+        }
+    }
+
+    /// The process id of the launcher.
+    pub fn leader(&self) -> u32 {
+        self.guard.leader()
+    }
+
+    fn fail(&self, kind: FailureKind, message: &str) -> Failure {
+        self.witness
+            .failure(self.phase, kind, message, self.exit, None)
+    }
+
+    fn exited(&mut self, exit: ExitStatus) -> Failure {
+        self.exit = Some(exit);
+        let message = format!(
+            "the server ended by itself ({}) during {}",
+            describe(exit),
+            self.phase
+        );
+        self.fail(FailureKind::Exited, &message)
+    }
+
+    /// Waits for `work`, unless the server ends before.
+    async fn while_alive<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Failure> {
+        if let Some(exit) = self.exit {
+            return Err(self.exited(exit));
+        }
+        let mut work = pin!(work);
+        let exit = tokio::select! {
+            biased;
+            done = &mut work => return Ok(done),
+            exit = self.guard.leader_exit() => exit,
+        };
+        Err(self.exited(exit))
+    }
+
+    /// The server is up and its engine makes tokens: `/health` can answer while the engine is dead.
+    async fn prove(&mut self) -> Result<(), Failure> {
+        // Ids that every vocabulary has.
+        let ids: Vec<u32> = (100..108).collect();
+        let request = self.encoder.encode(
+            &ids,
+            vec![Expected {
+                group: 0,
+                sample: 0,
+                prompt_tokens: 8,
+                requested_tokens: 2,
+            }],
+        );
+        let load = Load {
+            limit: Limit::Count(1),
+            pacing: Pacing::AllAtOnce,
+            max_concurrency: None,
+            ..self.load(1)
+        };
+        let driven = self.drive(load, vec![request], |_| {}).await?;
+        match driven.outcome.sequences.error.into_iter().flatten().next() {
+            None => Ok(()),
+            Some(error) => {
+                self.last_words().await;
+                let message = format!("the server is up, but a first completion failed: {error}");
+                Err(self.fail(FailureKind::Engine, &message))
+            }
+        }
+    }
+
+    fn load(&self, requests: usize) -> Load {
+        let stall = self.launch.limits.stall;
+        Load {
+            target: self.encoder.target.clone(),
+            pacing: self.shape.pacing,
+            limit: Limit::Count(requests as u64),
+            max_concurrency: self.shape.max_concurrency,
+            timeouts: Timeouts {
+                first_token: stall,
+                between_tokens: stall,
+                total: Duration::MAX,
+                ..Timeouts::default()
+            },
+            seed: self.shape.seed,
+        }
+    }
+
+    async fn drive(
+        &mut self,
+        load: Load,
+        requests: Vec<Request>,
+        look: impl FnMut(crate::load::Glimpse),
+    ) -> Result<Driven, Failure> {
+        let control = self.control.clone();
+        let driven = drive(load, requests.into_iter(), &control, look);
+        match self.while_alive(driven).await? {
+            Ok(driven) => Ok(driven),
+            Err(error) => {
+                self.last_words().await;
+                let kind = match error {
+                    LoadError::Streams(_) | LoadError::Pacing(_) => FailureKind::Arguments,
+                    _ => FailureKind::Engine,
+                };
+                Err(self.fail(kind, &chain(&error)))
+            }
+        }
+    }
+
+    /// Requests failed: if that is because the server is dying, its exit belongs into the record.
+    async fn last_words(&mut self) {
+        let exit = tokio::time::timeout(LAST_WORDS, self.guard.leader_exit()).await;
+        self.exit = self.exit.or(exit.ok());
+    }
+
+    async fn reset_prefix_cache(&mut self, events: &EventSink) -> Result<(), Failure> {
+        let control = self.control.clone();
+        let done = self.while_alive(control.reset_prefix_cache()).await?;
+        if !done && !self.cache_noted {
+            self.cache_noted = true;
+            events.emit(Event::Note {
+                text:
+                    "the server does not reset its prefix cache; the steps have different prompts"
+                        .to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    async fn exits_within(&mut self, patience: Duration) -> bool {
+        let exit = tokio::time::timeout(patience, self.guard.leader_exit()).await;
+        self.exit = self.exit.or(exit.ok());
+        self.exit.is_some()
+    }
+
+    fn facts(&self, told: ServerFacts, kv_tokens: Option<u64>) -> EngineFacts {
+        let log = self.witness.log.text();
+        let requested = self.launch.args.iter();
+        let effective = told.effective.iter();
+        EngineFacts {
+            kind: "server".to_owned(),
+            platform: told.platform,
+            versions: told.versions,
+            requested: requested
+                .map(|(name, value)| (name.clone(), shown(name, value)))
+                .collect(),
+            effective: effective
+                .map(|(name, value)| (name.clone(), shown(name, value)))
+                .collect(),
+            difference: told.difference,
+            kernels: kernels(&log),
+            kv_tokens,
+            weights_bytes: weights(&log).map(|bytes| bytes.0),
+            import_s: told.import_s,
+            load_s: (clock::mono_ns() - self.begin_ns) as f64 / 1e9,
+        }
+    }
+}
+
+impl Session for ServerSession {
+    async fn ready(&mut self, events: &EventSink) -> Result<EngineFacts, Failure> {
+        let limit = self.launch.limits.start;
+        let deadline = Instant::now() + limit;
+        let control = self.control.clone();
+        loop {
+            if self.phase == Phase::Launch && ServerFacts::read(&self.launch.scratch).is_some() {
+                self.phase = Phase::Load;
+                events.emit(Event::Phase { phase: Phase::Load });
+            }
+            if self.while_alive(control.is_healthy()).await? {
+                break;
+            }
+            if Instant::now() >= deadline {
+                let message = format!("the server is not ready after {}", seconds(limit));
+                return Err(self.fail(FailureKind::Timeout, &message));
+            }
+            self.while_alive(tokio::time::sleep(ASK_EVERY)).await?;
+        }
+        match tokio::time::timeout_at(deadline, self.prove()).await {
+            Ok(proved) => proved?,
+            Err(_) => {
+                let message = format!(
+                    "the server answers /health, but has made no completion after {}",
+                    seconds(limit)
+                );
+                return Err(self.fail(FailureKind::Timeout, &message));
+            }
+        }
+        let metrics = control.metrics().await.unwrap_or_default();
+        let Some(told) = ServerFacts::read(&self.launch.scratch) else {
+            return Err(self.fail(
+                FailureKind::Protocol,
+                "the launcher did not say which vLLM it started",
+            ));
+        };
+        Ok(self.facts(told, kv_tokens(&metrics)))
+    }
+
+    async fn prepare(&mut self, steps: &[StepRequest]) -> Result<(), Failure> {
+        // Encoding belongs before each step's clock; what cannot be encoded is said before the first.
+        for step in steps {
+            self.requests(step)?;
+        }
+        Ok(())
+    }
+
+    async fn run_step(&mut self, step: &StepRequest, events: &EventSink) -> Result<Step, Failure> {
+        self.phase = match step.role {
+            Role::Warmup => Phase::Warmup,
+            Role::Measured => Phase::Measure,
+            Role::Profiled => Phase::Profile,
+        };
+        self.reset_prefix_cache(events).await?;
+        let requests = self.requests(step)?;
+        let load = self.load(requests.len());
+        let begin_ns = clock::mono_ns();
+        let driven = self
+            .drive(load, requests, |glimpse| {
+                events.emit(Event::Progress {
+                    finished: glimpse.finished,
+                    tokens: glimpse.chunks,
+                    elapsed_ns: clock::mono_ns() - begin_ns,
+                });
+            })
+            .await?;
+        if driven.outcome.status == StepStatus::Failed {
+            self.last_words().await;
+            if let Some(exit) = self.exit {
+                return Err(self.exited(exit));
+            }
+            let reason = driven.outcome.reasons.first().map_or("", String::as_str);
+            return Err(self.fail(FailureKind::Results, reason));
+        }
+        self.tokens = Some(driven.outcome.tokens.clone());
+        let mut done = driven.outcome.into_step(
+            step.index,
+            step.role,
+            step.workload.clone(),
+            None,
+            driven.server,
+            None,
+        );
+        done.counters = driven.counters;
+        Ok(done)
+    }
+
+    fn take_tokens(&mut self) -> Option<TokenTimes> {
+        self.tokens.take()
+    }
+
+    async fn stop(&mut self, urgency: Urgency) -> Stop {
+        if let Some(stop) = &self.stop {
+            return stop.clone();
+        }
+        self.phase = Phase::Stop;
+        let begin_ns = clock::mono_ns();
+        let limit = self.launch.limits.stop;
+        let (report, polite) = match urgency {
+            Urgency::Now => (self.guard.sweep().await, false),
+            Urgency::Polite => {
+                // To the leader alone: vLLM ends its engine in an order of its own, and needs its children for that.
+                self.guard.signal_leader(Signal::SIGTERM);
+                let polite = self.exits_within(limit).await;
+                self.guard.signal_group(Signal::SIGTERM);
+                (self.guard.sweep_after(limit / 3).await, polite)
+            }
+        };
+        self.exit = self.exit.or(report.exit);
+        let stop = Stop {
+            polite,
+            ms: (clock::mono_ns() - begin_ns) / 1_000_000,
+            leaks: report.leaks,
+        };
+        self.stop = Some(stop.clone());
+        stop
+    }
+}
+
+impl ServerSession {
+    fn requests(&self, step: &StepRequest) -> Result<Vec<Request>, Failure> {
+        let n_in_one = self.launch.fan_out == FanOut::N;
+        self.encoder
+            .encode_batch(&step.batch, n_in_one)
+            .map_err(|error| {
+                let mut failure = self.fail(FailureKind::Arguments, &error.to_string());
+                failure.hint = Some("use --fan-out requests, as verl does".to_owned());
+                failure
+            })
+    }
+}

@@ -1,0 +1,5 @@
+"""`vllm.engine.arg_utils`."""
+
+from ..arguments import EngineArgs
+
+__all__ = ["EngineArgs"]
