@@ -2,6 +2,7 @@
 //! write and nothing acknowledged is lost. What a dead session left is replayed into the records.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -45,6 +46,13 @@ pub(crate) enum Entry<'a> {
 }
 
 impl Entry<'_> {
+    fn start_id(&self) -> &str {
+        match self {
+            Self::Begin { start, .. } | Self::State { start, .. } => &start.id,
+            Self::Step { start, .. } => start,
+        }
+    }
+
     /// The cell and mode it is about.
     pub(crate) fn key(&self) -> (CellId, Mode) {
         match self {
@@ -209,6 +217,26 @@ pub(crate) fn add_step(start: &mut EngineStart, step: Cow<'_, Step>) {
     }
 }
 
+/// The entries by cell and session. Journals of several sessions lie together where one was rescued and brought back
+/// late; what one of them says must not pass for another's.
+pub(crate) fn by_session(
+    entries: Vec<Entry<'static>>,
+) -> BTreeMap<(CellId, Mode, String), Vec<Entry<'static>>> {
+    let begun = entries.iter().filter_map(|entry| match entry {
+        Entry::Begin { record, start } => Some((start.id.clone(), record.session.id.clone())),
+        _ => None,
+    });
+    let sessions: BTreeMap<String, String> = begun.collect();
+    let mut parted: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for entry in entries {
+        let (cell, mode) = entry.key();
+        // Without a beginning, which only damage can take, it belongs to no session.
+        let session = sessions.get(entry.start_id()).cloned().unwrap_or_default();
+        parted.entry((cell, mode, session)).or_default().push(entry);
+    }
+    parted
+}
+
 /// The record, without starts, that the entries begin with.
 pub(crate) fn first_head(entries: &[Entry<'_>]) -> Option<CellRecord> {
     entries.iter().find_map(|entry| match entry {
@@ -308,5 +336,36 @@ mod tests {
         let (entries, flag) = parse(&damaged);
         assert!(flag);
         assert_eq!(entries, parse(&bytes()).0);
+    }
+
+    #[test]
+    fn sessions_are_told_apart_also_where_an_entry_names_only_its_start() {
+        let mut entries = Vec::new();
+        for session in ["a", "b"] {
+            let mut record = builder::planned("demo", "bf16");
+            record.session.id = session.to_owned();
+            let start = builder::start(&record, 0, &[]);
+            let step = Entry::Step {
+                cell: Cow::Owned(record.cell.id.clone()),
+                mode: Mode::Offline,
+                start: Cow::Owned(start.id.clone()),
+                step: Cow::Owned(builder::step(0, Role::Measured, 1.0)),
+            };
+            let begin = Entry::Begin {
+                record: Cow::Owned(record),
+                start: Cow::Owned(start),
+            };
+            entries.extend([begin, step]);
+        }
+        let lost = entries.remove(2);
+        let parted = by_session(entries.clone());
+        let seen: Vec<(&str, usize)> = parted
+            .iter()
+            .map(|((_, _, session), entries)| (session.as_str(), entries.len()))
+            .collect();
+        assert_eq!(seen, [("", 1), ("a", 2)]);
+        entries.push(lost);
+        let sizes: Vec<usize> = by_session(entries).values().map(Vec::len).collect();
+        assert_eq!(sizes, [2, 2]);
     }
 }

@@ -197,9 +197,9 @@ fn syntax(text: &str, error: &serde_json::Error) -> String {
     format!("{what}: {error}")
 }
 
-/// What the journals hold, by the name of the record that it belongs to.
+/// What the journals hold, by the name of the record that it belongs to, one list a session.
 struct Overlay {
-    entries: BTreeMap<String, Vec<Entry<'static>>>,
+    entries: BTreeMap<String, Vec<Vec<Entry<'static>>>>,
     live: bool,
 }
 
@@ -207,31 +207,26 @@ impl Overlay {
     fn read(results: &Path) -> Result<Self, PathError> {
         let dir: PathBuf = journal_dir(results);
         let leftover = journal::read_leftover(&dir).map_err(PathError::on("read", &dir))?;
-        let mut entries: BTreeMap<String, Vec<Entry<'static>>> = BTreeMap::new();
-        for entry in leftover.entries {
-            let (cell, mode) = entry.key();
-            entries
-                .entry(record_name(&cell, mode))
-                .or_default()
-                .push(entry);
+        let mut entries: BTreeMap<String, Vec<Vec<Entry<'static>>>> = BTreeMap::new();
+        for ((cell, mode, _), of_session) in journal::by_session(leftover.entries) {
+            let name = record_name(&cell, mode);
+            entries.entry(name).or_default().push(of_session);
         }
         let live = !entries.is_empty() && lock::holder(&dir).is_some();
         Ok(Self { entries, live })
     }
 
+    /// Adds what the record's own session said. What another left beside a newer record is set aside by the next one to
+    /// open the folder.
     fn add_to(&self, name: &str, record: &mut CellRecord) {
-        let Some(entries) = self.entries.get(name) else {
+        let session = record.session.id.clone();
+        let own = |entries: &&Vec<Entry<'static>>| {
+            journal::first_head(entries).is_none_or(|head| head.session.id == session)
+        };
+        let Some(all) = self.entries.get(name) else {
             return;
         };
-        // What another session left beside a newer record is set aside by the next one to open the folder.
-        if journal::first_head(entries).is_some_and(|head| head.session.id != record.session.id) {
-            return;
-        }
-        // Rescued from a session that another one has replaced meanwhile.
-        if journal::first_head(entries).is_some_and(|head| head.session.id != record.session.id) {
-            return;
-        }
-        for entry in entries {
+        for entry in all.iter().filter(own).flatten() {
             journal::apply(record, entry.clone());
         }
         if !self.live {
@@ -240,7 +235,8 @@ impl Overlay {
     }
 
     fn only(&self, name: &str) -> Option<CellRecord> {
-        let mut record = journal::first_head(self.entries.get(name)?)?;
+        let mut heads = self.entries.get(name)?.iter();
+        let mut record = heads.find_map(|entries| journal::first_head(entries))?;
         self.add_to(name, &mut record);
         Some(record)
     }

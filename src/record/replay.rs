@@ -1,14 +1,13 @@
 //! What a session that died left in its journal goes into the records.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use super::atomic::create_private_dir;
 use super::files::{Unread, free_name, read_record, set_aside, write_record};
-use super::journal::{self, Entry};
+use super::journal;
 use super::layout::{self, record_name};
-use super::store::{Key, Recovered, StoreError};
+use super::store::{Recovered, StoreError};
 use super::{CellRecord, EngineStart, StartStatus};
 use crate::error::PathError;
 
@@ -16,11 +15,7 @@ use crate::error::PathError;
 pub(super) fn replay(results: &Path, dir: &Path) -> Result<Recovered, StoreError> {
     let mut leftover = journal::read_leftover(dir).map_err(PathError::on("read", dir))?;
     let mut recovered = Recovered::default();
-    let mut by_cell: BTreeMap<Key, Vec<Entry<'static>>> = BTreeMap::new();
-    for entry in std::mem::take(&mut leftover.entries) {
-        by_cell.entry(entry.key()).or_default().push(entry);
-    }
-    for ((cell, mode), entries) in by_cell {
+    for ((cell, mode, _), entries) in journal::by_session(std::mem::take(&mut leftover.entries)) {
         let mut path = results.join(record_name(&cell, mode));
         let mut record = match (read_record(&path), journal::first_head(&entries)) {
             // Rescued, and brought back only after the cell was measured by another session: never side by side.
