@@ -89,7 +89,7 @@ pub struct RunArgs {
     pub matrix: MatrixArgs,
 
     /// Go on with an interrupted run: complete engine starts are kept, the rest is measured.
-    /// `--resume=force` goes on although configuration, checkpoint or engine changed, keeping both apart
+    /// `--resume=force` goes on although configuration or checkpoint changed, keeping both apart
     #[arg(long, value_name = "force", num_args = 0..=1, require_equals = true, default_missing_value = "same",
           help_heading = "Control")]
     pub resume: Option<ResumeArg>,

@@ -175,7 +175,7 @@ fn a_record_that_a_read_only_folder_refuses_is_waited_for_while_the_journal_hold
         .filter(|file| file.extension().is_some_and(|e| e == "jsonl"))
         .map(|file| fs::read_to_string(file).expect("there").lines().count())
         .sum();
-    assert_eq!(lines, 5, "begin, three steps, end");
+    assert_eq!(lines, 6, "begin, ready, three steps, end");
     drop(cover);
     let outcome = run.end();
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
