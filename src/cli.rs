@@ -227,6 +227,9 @@ pub struct MatrixArgs {
     /// The Python that has vLLM, or `managed` for an environment of rollbench's own (CPU)
     #[arg(long, value_name = "PYTHON", help_heading = "Engine")]
     pub python: Option<String>,
+    /// Engine arguments and sampling as verl passes them; `plan --like-verl` lists what that changes
+    #[arg(long, help_heading = "Engine")]
+    pub like_verl: bool,
     /// gpu_memory_utilization of every cell, in (0, 1]
     #[arg(long, value_name = "SHARE", help_heading = "Engine")]
     pub gpu_mem_util: Option<f64>,

@@ -111,6 +111,7 @@ fn matrix(args: MatrixArgs) -> Result<LoadRequest, CommandError> {
         n: args.n,
         input_len: args.input_len,
         output_len: args.output_len,
+        like_verl: args.like_verl,
         workload: args.workload,
         lengths: None,
         sibling_correlation: args.sibling_correlation,

@@ -10,6 +10,7 @@ use super::diagnostic::Diagnostics;
 use super::document::At;
 use super::expand::{ExpandError, expand};
 use super::layer::Merged;
+use super::like_verl;
 use super::load::Loader;
 use super::raw::{RawCheckpoint, RawModel, RawPrecision};
 use super::{CellSettings, CheckpointRef, Origin, Sourced};
@@ -104,6 +105,9 @@ fn cell(
         );
     for layer in layers {
         layer.apply(loader.document, &mut merged);
+    }
+    if loader.request.overrides.like_verl {
+        like_verl::apply(&mut merged.args, selection.platform);
     }
     if let Some(share) = loader.request.overrides.gpu_mem_util {
         merged.args.insert(

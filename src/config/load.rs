@@ -6,6 +6,7 @@ use toml::de::DeTable;
 use super::cells;
 use super::diagnostic::{ConfigErrors, Diagnostics};
 use super::document::Document;
+use super::like_verl;
 use super::raw::Raw;
 use super::ray;
 use super::source;
@@ -21,6 +22,16 @@ use crate::units::{ModelId, PrecisionId};
 /// # Errors
 /// Every mistake in flags, environment and file at once; syntax errors of the file first, alone.
 pub fn load(request: &LoadRequest) -> Result<Settings, ConfigErrors> {
+    let mut settings = load_once(request)?;
+    if request.overrides.like_verl {
+        let mut own = request.clone();
+        own.overrides.like_verl = false;
+        settings.like_verl = like_verl::differences(&load_once(&own)?, &settings);
+    }
+    Ok(settings)
+}
+
+fn load_once(request: &LoadRequest) -> Result<Settings, ConfigErrors> {
     let mut found = Diagnostics::default();
     let Some((document, source)) = source::choose(request, &mut found) else {
         return Err(found.into_errors(None));
@@ -91,6 +102,7 @@ impl Loader<'_> {
             platform,
             out,
             cells,
+            like_verl: Vec::new(),
             values,
         })
     }

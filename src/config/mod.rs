@@ -6,6 +6,7 @@ mod diagnostic;
 mod document;
 mod expand;
 mod layer;
+mod like_verl;
 mod load;
 mod raw;
 mod ray;

@@ -44,6 +44,8 @@ pub struct Overrides {
     pub input_len: Option<u32>,
     /// `--output-len`, in tokens.
     pub output_len: Option<u32>,
+    /// `--like-verl`: false if not given.
+    pub like_verl: bool,
     /// `--workload`: the name of a preset.
     pub workload: Option<String>,
     /// What the files of `--lengths-from` hold.

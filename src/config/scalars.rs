@@ -69,12 +69,16 @@ impl Loader<'_> {
             Inference::default().smallest_effect,
         );
         let seed = self.pick(raw.seed.as_ref(), flags.seed, "--seed", 0);
-        let fan_out = self.pick(
-            raw.fan_out.as_ref(),
-            flags.fan_out,
-            "--fan-out",
-            FanOut::Requests,
-        );
+        let fan_out = if flags.like_verl && flags.fan_out.is_none() {
+            Sourced::new(FanOut::Requests, Origin::Flag("--like-verl"))
+        } else {
+            self.pick(
+                raw.fan_out.as_ref(),
+                flags.fan_out,
+                "--fan-out",
+                FanOut::Requests,
+            )
+        };
         let gate = self.pick(
             raw.gate_timeout.as_ref(),
             flags.gate_timeout,

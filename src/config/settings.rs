@@ -90,6 +90,8 @@ pub struct Settings {
     pub out: Sourced<PathBuf>,
     /// The selected cells: models in the order of their declaration, within each the precisions in theirs.
     pub cells: Vec<CellSettings>,
+    /// What `--like-verl` changed, a line each; empty without it.
+    pub like_verl: Vec<String>,
     /// Scalar settings by dotted path (`run.steps`, `workload.num_prompts` ...), for `plan` and the record.
     pub values: IndexMap<String, Sourced<Value>>,
 }

@@ -426,28 +426,36 @@ impl Loader<'_> {
     }
 
     fn sampling(&self, values: &mut Values) -> Sampling {
-        let raw = &self.raw.workload;
-        let defaults = Sampling::default();
-        let temperature = self.pick(raw.temperature.as_ref(), None, "", defaults.temperature);
-        let top_p = self.pick(raw.top_p.as_ref(), None, "", defaults.top_p);
-        let top_k = self.pick(raw.top_k.as_ref(), None, "", defaults.top_k);
-        let logprobs = raw.logprobs.as_ref();
+        let (raw, defaults) = (&self.raw.workload, Sampling::default());
+        // verl's sampling is the default one, with the log-probability of the sampled token.
+        let verl = self.request.overrides.like_verl;
+        let said = |verls: f64| verl.then_some(verls);
+        let flag = "--like-verl";
+        let temperature = self.pick(
+            raw.temperature.as_ref(),
+            said(1.0),
+            flag,
+            defaults.temperature,
+        );
+        let top_p = self.pick(raw.top_p.as_ref(), said(1.0), flag, defaults.top_p);
+        let top_k = self.pick(raw.top_k.as_ref(), verl.then_some(-1), flag, defaults.top_k);
+        let logprobs = match &raw.logprobs {
+            _ if verl => Sourced::new(Some(0), Origin::Flag(flag)),
+            Some(at) => Sourced::new(Some(at.value), self.document.origin(&at.span)),
+            None => Sourced::new(None, Origin::Default),
+        };
         let mut put_sampling = |name: &str, value: Value, origin: &Origin| {
             put(values, &format!("workload.sampling.{name}"), value, origin);
         };
         put_sampling("temperature", temperature.value.into(), &temperature.origin);
         put_sampling("top_p", top_p.value.into(), &top_p.origin);
         put_sampling("top_k", top_k.value.into(), &top_k.origin);
-        put_sampling(
-            "logprobs",
-            logprobs.map(|l| l.value).into(),
-            &logprobs.map_or(Origin::Default, |l| self.document.origin(&l.span)),
-        );
+        put_sampling("logprobs", logprobs.value.into(), &logprobs.origin);
         Sampling {
             temperature: temperature.value,
             top_p: top_p.value,
             top_k: top_k.value,
-            logprobs: logprobs.map(|l| l.value),
+            logprobs: logprobs.value,
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::config::Settings;
 
 /// One line each.
 pub(super) fn notes(settings: &Settings, drafts: &[Draft<'_>]) -> Vec<String> {
-    let mut notes = Vec::new();
+    let mut notes = settings.like_verl.clone();
     let matrix = &settings.matrix;
     if !matrix.selected_precisions.contains(&matrix.baseline) {
         notes.push(format!(

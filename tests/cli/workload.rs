@@ -192,3 +192,30 @@ error: 1 mistake in the configuration; nothing was run
     );
     assert_eq!(step_of(&site, &[])["step"]["output_tokens"], 100);
 }
+
+#[test]
+fn what_verl_would_do_differently_is_listed() {
+    let site = site();
+    site.write(
+        "rollbench.toml",
+        "schema = 1\n[engine]\nargs = { dtype = \"bfloat16\", max_num_seqs = 32, enforce_eager = true }\n[[precision]]\n\
+         name = \"bf16\"\nbaseline = true\n[[model]]\nname = \"tiny\"\ncheckpoints = { bf16 = \"tiny\" }\n\
+         [workload.sampling]\ntemperature = 0.7\n",
+    );
+    let output = site.rollbench(&["plan", "--like-verl"]);
+    let shown = String::from_utf8(output.stdout).expect("UTF-8");
+    let notes: Vec<&str> = shown
+        .lines()
+        .filter(|l| l.contains("as verl has it"))
+        .collect();
+    insta::assert_snapshot!(notes.join("\n"), @r#"
+note: as verl has it: max_num_seqs = 256, instead of 32 (file rollbench.toml:3)
+note: as verl has it: enforce_eager = false, instead of true (file rollbench.toml:3)
+note: as verl has it: max_num_batched_tokens = 8192, instead of vLLM's default
+note: as verl has it: enable_chunked_prefill = true, instead of vLLM's default
+note: as verl has it: enable_prefix_caching = true, instead of vLLM's default
+note: as verl has it: logprobs_mode = "processed_logprobs", instead of vLLM's default
+note: as verl has it: workload.sampling.temperature = 1.0, instead of 0.7 (file rollbench.toml:11)
+note: as verl has it: workload.sampling.logprobs = 0, instead of null (default)
+"#);
+}

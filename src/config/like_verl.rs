@@ -1,0 +1,62 @@
+//! `--like-verl`: engine arguments and sampling as verl passes them, and what that changed.
+
+use indexmap::IndexMap;
+use serde_json::{Value, json};
+
+use super::{Origin, Settings, Sourced};
+use crate::device::Platform;
+
+const FLAG: Origin = Origin::Flag("--like-verl");
+
+/// What verl (main of August 2026) hands to `AsyncLLM` where a recipe says nothing else. Left as they are: memory
+/// share and parallelism, which are the recipe's; `load_format`, since there is no trainer to send weights.
+fn engine_args(platform: Platform) -> Vec<(&'static str, Value)> {
+    let mut args = vec![
+        ("dtype", json!("bfloat16")),
+        // 1024 in versions before 2026.
+        ("max_num_seqs", json!(256)),
+        ("max_num_batched_tokens", json!(8192)),
+        ("enable_chunked_prefill", json!(true)),
+        ("enable_prefix_caching", json!(true)),
+        ("enforce_eager", json!(false)),
+        ("logprobs_mode", json!("processed_logprobs")),
+    ];
+    // Memory that can be given back to the trainer is allocated another way; vLLM has that on devices only.
+    if platform != Platform::Cpu {
+        args.push(("enable_sleep_mode", json!(true)));
+    }
+    args
+}
+
+/// Sets the engine arguments.
+pub(super) fn apply(args: &mut IndexMap<String, Sourced<Value>>, platform: Platform) {
+    for (name, value) in engine_args(platform) {
+        args.insert(name.to_owned(), Sourced::new(value, FLAG));
+    }
+}
+
+/// What a run like verl has that the run's own settings have not, a line each.
+pub(super) fn differences(own: &Settings, like: &Settings) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut say = |name: &str, now: &Value, before: Option<&Sourced<Value>>| {
+        let was = match before {
+            Some(before) if before.value == *now => return,
+            Some(before) => format!("{} ({})", before.value, before.origin),
+            None => "vLLM's default".to_owned(),
+        };
+        let line = format!("as verl has it: {name} = {now}, instead of {was}");
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    };
+    for cell in &like.cells {
+        let before = own.cells.iter().find(|c| c.id == cell.id);
+        for (name, value) in cell.args.iter().filter(|(_, value)| value.origin == FLAG) {
+            say(name, &value.value, before.and_then(|c| c.args.get(name)));
+        }
+    }
+    for (name, value) in like.values.iter().filter(|(_, value)| value.origin == FLAG) {
+        say(name, &value.value, own.values.get(name));
+    }
+    lines
+}
