@@ -10,6 +10,8 @@ use crate::record::{ClientFacts, ReadLag};
 
 /// The client's thread is busy for nearly all of the run.
 const BUSY_SHARE: f64 = 0.9;
+/// Below this the processor time is that of opening connections, and says nothing of keeping up.
+const LEAST_BUSY_S: f64 = 0.1;
 /// A lateness that no latency of a language model is measured to.
 const LATE: Duration = Duration::from_millis(10);
 /// The share of TTFT that sends may be late by.
@@ -75,7 +77,7 @@ fn thread_cpu_ns() -> u64 {
 
 /// Why the client was, or may have been, the bottleneck; empty if it was not. The rule:
 ///
-/// 1. its thread used more than 90 % of the run's time on a processor;
+/// 1. its thread used more than 90 % of the run's time on a processor, and at least 0.1 s;
 /// 2. 99 % of the sends were not within 10 ms, or 10 % of the median TTFT if that is more, of being due;
 /// 3. fewer streams were open at once than asked for;
 /// 4. where the kernel stamps no arrivals: reads were 10 ms late on average.
@@ -86,7 +88,7 @@ pub(super) fn bottleneck(
 ) -> Vec<String> {
     let mut reasons = Vec::new();
     let share = facts.cpu_s / (makespan_ns as f64 / 1e9);
-    if share > BUSY_SHARE {
+    if share > BUSY_SHARE && facts.cpu_s >= LEAST_BUSY_S {
         reasons.push(format!(
             "the load client was busy for {:.0} % of the time",
             share * 100.0
