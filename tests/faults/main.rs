@@ -1,6 +1,7 @@
 //! Whatever dies, nothing that rollbench started outlives it and nothing else is touched: real processes throughout.
 //!
-//! `ROLLBENCH_SOAK=1 cargo test --test faults -- --nocapture` runs each scenario many times.
+//! `ROLLBENCH_SOAK=1 cargo test --test faults -- --nocapture` runs each scenario many times;
+//! `ROLLBENCH_SCENARIO=daemons` only those with that in their name.
 
 mod guard;
 #[path = "../support/processes.rs"]

@@ -82,7 +82,11 @@ impl Rig {
     }
 
     fn command(dir: &Path) -> Command {
-        let mut command = Command::new(dir.join("rollbench"));
+        let mut command = Command::new("env");
+        // rollbench respects a SIGHUP that is ignored, as it is where the tests themselves run under nohup.
+        command
+            .arg("--default-signal=HUP")
+            .arg(dir.join("rollbench"));
         command
             .current_dir(dir)
             .env("ROLLBENCH_RUNTIME_DIR", dir.join("runs"))

@@ -171,7 +171,8 @@ fn nothing_survives_and_no_stranger_is_harmed() {
         "scenario", "runs", "survivors", "strangers", "files", "median ms"
     );
     let mut bad = 0;
-    for scenario in SCENARIOS {
+    let wanted = std::env::var("ROLLBENCH_SCENARIO").unwrap_or_default();
+    for scenario in SCENARIOS.iter().filter(|s| s.name.contains(&wanted)) {
         let (mut survivors, mut files, mut times) = (0, 0, Vec::new());
         for _ in 0..runs {
             let mut rig = Rig::start(scenario.options);

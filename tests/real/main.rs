@@ -4,4 +4,5 @@
 //! wants the whole machine.
 
 mod offline;
+mod supervision;
 mod support;
