@@ -181,13 +181,11 @@ fn observed(table: &Table<'_>, found: &mut Diagnostics) -> Option<Vec<u32>> {
             .get_ref()
             .as_integer()
             .and_then(|i| i.as_str().parse::<u32>().ok());
-        match length.filter(|l| *l >= 1) {
-            Some(length) => lengths.push(length),
-            None => {
-                wrong_type(item, &table.path_of("lengths"), wanted, found);
-                return None;
-            }
-        }
+        let Some(length) = length.filter(|l| *l >= 1) else {
+            wrong_type(item, &table.path_of("lengths"), wanted, found);
+            return None;
+        };
+        lengths.push(length);
     }
     lengths.sort_unstable();
     Some(lengths)

@@ -37,7 +37,8 @@ pub struct PredictedRow {
     pub measured_makespan_s: Option<f64>,
     /// The predicted makespan in seconds, with an interval over the engine starts; absent if refused.
     pub makespan_s: Option<Estimate>,
-    /// By how much the model misses the makespans of the steps that it was fitted to, at most; absent if refused.
+    /// How far the model is from when the sequences of its own steps ended, at the worst moment, relative to the
+    /// makespan; absent if refused.
     pub fit_error: Option<f64>,
     /// The predicted speed-up over the model's baseline; absent for the baseline and where one of the two is refused.
     pub speed_up: Option<Estimate>,
@@ -123,7 +124,7 @@ fn predicted(prediction: &Prediction) -> Table {
             "95 % CI",
             "Speed-up",
             "95 % CI",
-            "Own steps missed by %",
+            "Own course missed by %",
         ]),
         rows: prediction.rows.iter().map(row).collect(),
     }

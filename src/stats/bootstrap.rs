@@ -85,6 +85,7 @@ fn acceleration(values: &[f64], centre: f64) -> f64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::unreadable_literal, reason = "values as scipy prints them")]
 mod tests {
     use super::*;
 

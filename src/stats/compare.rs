@@ -196,11 +196,17 @@ fn by_key(records: &[CellRecord]) -> BTreeMap<Key, &CellRecord> {
 }
 
 fn row(key: &Key, base: &CellRecord, new: &CellRecord, comparisons: usize, rules: Rules) -> Row {
+    // Ratios at unmatched lengths mean nothing, however they come out.
+    let unmatched = {
+        let starts = |r| counted_starts(r, Arm::Main);
+        token_reasons(&starts(base), &starts(new))
+    };
     let speed_up = between_sessions(
         &block_logs(base, Arm::Main),
         &block_logs(new, Arm::Main),
         comparisons,
-    );
+    )
+    .filter(|_| unmatched.is_empty());
     let mut why = Vec::new();
     for (side, record) in [("the base set", base), ("the new set", new)] {
         let starts = counted_starts(record, Arm::Main);
@@ -209,11 +215,10 @@ fn row(key: &Key, base: &CellRecord, new: &CellRecord, comparisons: usize, rules
         }
         why.extend(reasons(&starts).into_iter().map(|r| format!("{side}: {r}")));
     }
-    if speed_up.is_some() {
-        let starts = |r| counted_starts(r, Arm::Main);
+    if unmatched.is_empty() && speed_up.is_some() {
         why.extend(workload_reasons(base, new));
-        why.extend(token_reasons(&starts(base), &starts(new)));
     }
+    why.extend(unmatched);
     let judgement = speed_up
         .filter(|_| why.is_empty())
         .map(|e| judge(&e, rules.smallest_effect, None, comparisons));
@@ -309,6 +314,17 @@ fn rank(what: &str) -> usize {
     .unwrap_or(usize::MAX)
 }
 
+/// Settings that say nothing of how a step was measured.
+const INDIFFERENT: [&str; 7] = [
+    "out",
+    "model_base",
+    "run.blocks",
+    "run.steps",
+    "run.calibrate",
+    "run.smallest_effect",
+    "run.gate_timeout_s",
+];
+
 /// Everything in a record that says how it was measured, by name.
 fn manifest(record: &CellRecord) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
@@ -331,7 +347,12 @@ fn manifest(record: &CellRecord) -> BTreeMap<String, String> {
         );
     }
     for (name, setting) in &record.settings {
-        put(format!("setting {name}"), shown(&setting.value));
+        let told_elsewhere = ["engine.args.", "engine.env.", "workload."]
+            .iter()
+            .any(|prefix| name.starts_with(prefix));
+        if !told_elsewhere && !INDIFFERENT.contains(&name.as_str()) {
+            put(format!("setting {name}"), shown(&setting.value));
+        }
     }
     for (name, workload) in &record.workloads {
         put(format!("workload {name} seed"), workload.seed.to_string());
@@ -446,6 +467,19 @@ mod tests {
         .expect("common cells");
         assert!(found.exceeded());
         assert_eq!(found.rows[0].judgement, Some(Judgement::NoInterval));
+    }
+
+    #[test]
+    fn other_lengths_give_no_ratio() {
+        let mut new = done("demo", "bf16", &[&[1.2]]);
+        for step in &mut new.starts[0].steps {
+            step.sequences.output_tokens[0] *= 2;
+        }
+        let found =
+            compare(&[done("demo", "bf16", &[&[1.0]])], &[new], RULES).expect("common cells");
+        assert_eq!(found.rows[0].speed_up, None);
+        assert!(found.rows[0].reasons[0].starts_with("token counts differ"));
+        assert!(!found.exceeded() && !found.lost());
     }
 
     #[test]

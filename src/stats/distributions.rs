@@ -25,9 +25,6 @@ pub fn t_quantile(p: f64, df: f64) -> f64 {
     if p < 0.5 {
         return -t_quantile(1.0 - p, df);
     }
-    if p == 0.5 {
-        return 0.0;
-    }
     let Ok(distribution) = StudentsT::new(0.0, 1.0, df) else {
         return f64::NAN;
     };

@@ -29,7 +29,7 @@ pub fn reasons(starts: &[&EngineStart]) -> Vec<String> {
         found.push(format!("{failed} of {requests} requests failed"));
     }
     for (reason, steps) in invalid {
-        found.push(format!("{reason} (in {} of the measured steps)", steps));
+        found.push(format!("{reason} (in {steps} of the measured steps)"));
     }
     let differing: Vec<&str> = differing_arguments(starts);
     if !differing.is_empty() {
@@ -81,7 +81,7 @@ pub fn token_reasons(baseline: &[&EngineStart], cell: &[&EngineStart]) -> Vec<St
         .find(|(tokens, other)| tokens != other);
     match differing {
         Some((a, b)) => vec![format!(
-            "token counts differ: {} prompt and {} output tokens in a step of the baseline, {} and {} here",
+            "token counts differ: {} prompt and {} output tokens in a step there, {} and {} here",
             a.0, a.1, b.0, b.1
         )],
         None => Vec::new(),
@@ -270,7 +270,7 @@ mod tests {
         cell.starts[0].steps[last].sequences.output_tokens[0] -= 2;
         insta::assert_debug_snapshot!(compared(&base, &cell), @r#"
 [
-    "token counts differ: 512 prompt and 256 output tokens in a step of the baseline, 512 and 254 here",
+    "token counts differ: 512 prompt and 256 output tokens in a step there, 512 and 254 here",
 ]
 "#);
         cell.workloads["main"].sha256 = "other".to_owned();

@@ -387,7 +387,7 @@ impl Settings<'_> {
                 let id: String = entry
                     .value
                     .chars()
-                    .filter(|c| c.is_ascii_alphanumeric())
+                    .filter(char::is_ascii_alphanumeric)
                     .collect();
                 let _ = writeln!(out, "\n[[precision]]\nname = {}", literal(&id));
                 let _ = writeln!(
@@ -443,7 +443,7 @@ impl Settings<'_> {
             let id: String = entry
                 .value
                 .chars()
-                .filter(|c| c.is_ascii_alphanumeric())
+                .filter(char::is_ascii_alphanumeric)
                 .collect();
             put(
                 out,

@@ -65,8 +65,8 @@ pub fn slots(spec: &WorkloadSpec, seed: u64) -> Vec<Slot> {
 /// The length of every prompt of a step, over all replicas.
 pub fn prompt_lengths(spec: &WorkloadSpec, seed: u64) -> Vec<u32> {
     let mut random = stream(seed, PROMPT_STREAM);
-    let scores = (0..spec.num_prompts).map(|_| score(&mut random)).collect();
-    matched(&spec.prompt, scores)
+    let scores: Vec<f64> = (0..spec.num_prompts).map(|_| score(&mut random)).collect();
+    matched(&spec.prompt, &scores)
 }
 
 /// The length of every response of a step, over all replicas, prompt by prompt.
@@ -75,8 +75,8 @@ pub fn response_lengths(spec: &WorkloadSpec, seed: u64) -> Vec<u32> {
     let rho = spec.sibling_correlation;
     if rho >= 1.0 {
         // Siblings are equal: the quantiles are matched with prompts.
-        let scores = (0..spec.num_prompts).map(|_| score(&mut random)).collect();
-        return matched(&spec.response, scores)
+        let scores: Vec<f64> = (0..spec.num_prompts).map(|_| score(&mut random)).collect();
+        return matched(&spec.response, &scores)
             .into_iter()
             .flat_map(|length| std::iter::repeat_n(length, spec.n as usize))
             .collect();
@@ -88,11 +88,11 @@ pub fn response_lengths(spec: &WorkloadSpec, seed: u64) -> Vec<u32> {
             scores.push(shared + (1.0 - rho).sqrt() * score(&mut random));
         }
     }
-    matched(&spec.response, scores)
+    matched(&spec.response, &scores)
 }
 
 /// The mid-quantiles of `lengths`, in the order of the scores' ranks.
-fn matched(lengths: &Lengths, scores: Vec<f64>) -> Vec<u32> {
+fn matched(lengths: &Lengths, scores: &[f64]) -> Vec<u32> {
     let quantiles = lengths.quantiles();
     let count = scores.len() as f64;
     let mut order: Vec<usize> = (0..scores.len()).collect();

@@ -396,16 +396,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn words(texts: &[&str]) -> Result<Vec<u32>, String> {
-        Ok(texts
-            .iter()
-            .map(|t| u32::try_from(t.split_whitespace().count()).unwrap_or(0))
-            .collect())
+    fn words(texts: &[&str]) -> Vec<u32> {
+        let words = |text: &&str| u32::try_from(text.split_whitespace().count()).unwrap_or(0);
+        texts.iter().map(words).collect()
     }
 
     fn lengths(text: &str) -> Vec<u32> {
         let observations = parse("f", text).expect("reads");
-        match observed(&observations, "f", words)
+        match observed(&observations, "f", |texts| Ok(words(texts)))
             .expect("counts")
             .response
         {
@@ -420,8 +418,12 @@ mod tests {
 {"input": "q one", "output": "a b c d", "gts": "1", "score": 0.0, "step": 3}
 {"input": "q two two", "output": "", "gts": "1", "score": 0.0, "step": 3}
 {"input": "q two two", "output": "a", "gts": "1", "score": 0.0, "step": 3}"#;
-        let found =
-            observed(&parse("3.jsonl", dump).expect("reads"), "3.jsonl", words).expect("counts");
+        let found = observed(
+            &parse("3.jsonl", dump).expect("reads"),
+            "3.jsonl",
+            |texts| Ok(words(texts)),
+        )
+        .expect("counts");
         assert_eq!(
             found.response,
             Lengths::Empirical {
@@ -482,7 +484,10 @@ mod tests {
 
     #[test]
     fn a_large_dump_is_thinned_and_keeps_its_mean() {
-        let text: String = (1..=50_000).map(|i| format!("{i}\n")).collect();
+        let text: String = (1..=50_000)
+            .map(|i| i.to_string())
+            .collect::<Vec<_>>()
+            .join("\n");
         let thinned = lengths(&text);
         assert_eq!(thinned.len(), KEPT);
         let mean = thinned.iter().copied().map(f64::from).sum::<f64>() / KEPT as f64;
@@ -497,7 +502,7 @@ mod tests {
 
         #[test]
         fn every_column_comes_back(mut column in prop::collection::vec(1u32..100_000, 1..60)) {
-            let text: String = column.iter().map(|n| format!("{n}\n")).collect();
+            let text: String = column.iter().map(u32::to_string).collect::<Vec<_>>().join("\n");
             column.sort_unstable();
             prop_assert_eq!(lengths(&text), column);
         }
