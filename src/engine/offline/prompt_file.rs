@@ -13,7 +13,7 @@
 //! All numbers are little-endian. `read_prompt_file` in `driver.py` is the reader.
 
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -24,38 +24,38 @@ const MAGIC: &[u8; 8] = b"RBPROMPT";
 
 /// Writes `batch` to a new file that only its owner may read: prompts can be private.
 pub(super) fn write(path: &Path, batch: &Batch) -> Result<(), PathError> {
-    let bytes = encode(batch).map_err(PathError::on("encode", path))?;
-    let mut file = OpenOptions::new()
+    let file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(path)
         .map_err(PathError::on("create", path))?;
-    file.write_all(&bytes).map_err(PathError::on("write", path))
+    // Not as one buffer first: the ids of a big step are most of rollbench's memory already.
+    let mut out = BufWriter::new(file);
+    encode(batch, &mut out)
+        .and_then(|()| out.flush())
+        .map_err(PathError::on("write", path))
 }
 
-fn encode(batch: &Batch) -> std::io::Result<Vec<u8>> {
+fn encode(batch: &Batch, out: &mut impl Write) -> io::Result<()> {
     let word = |n: usize| {
-        u32::try_from(n).map_err(|_| std::io::Error::other("a step holds at most 2^32 tokens"))
+        u32::try_from(n).map_err(|_| io::Error::other("a step holds at most 2^32 tokens"))
     };
-    let ids: usize = batch.prompts.iter().map(Vec::len).sum();
-    let words = 3 + batch.prompts.len() + 3 * batch.samples.len() + ids;
-    let mut bytes = Vec::with_capacity(MAGIC.len() + 4 * words);
-    bytes.extend_from_slice(MAGIC);
-    let mut push = |n: u32| bytes.extend_from_slice(&n.to_le_bytes());
-    push(word(batch.prompts.len())?);
-    push(word(batch.samples.len())?);
+    out.write_all(MAGIC)?;
+    let mut push = |n: u32| out.write_all(&n.to_le_bytes());
+    push(word(batch.prompts.len())?)?;
+    push(word(batch.samples.len())?)?;
     let mut offset = 0;
-    push(0);
+    push(0)?;
     for prompt in &batch.prompts {
         offset += prompt.len();
-        push(word(offset)?);
+        push(word(offset)?)?;
     }
-    batch.samples.iter().for_each(|s| push(s.group));
-    batch.samples.iter().for_each(|s| push(s.sample));
-    batch.samples.iter().for_each(|s| push(s.output_tokens));
-    batch.prompts.iter().flatten().for_each(|&id| push(id));
-    Ok(bytes)
+    let samples = &batch.samples;
+    samples.iter().try_for_each(|s| push(s.group))?;
+    samples.iter().try_for_each(|s| push(s.sample))?;
+    samples.iter().try_for_each(|s| push(s.output_tokens))?;
+    batch.prompts.iter().flatten().try_for_each(|&id| push(id))
 }
 
 #[cfg(test)]
@@ -74,7 +74,8 @@ mod tests {
             prompts: vec![vec![7, 8, 9], vec![10]],
             samples: vec![sample(0, 0, 5), sample(0, 1, 6), sample(1, 0, 4)],
         };
-        let bytes = encode(&batch).expect("small");
+        let mut bytes = Vec::new();
+        encode(&batch, &mut bytes).expect("memory takes all");
         let words: Vec<u32> = bytes[8..]
             .chunks_exact(4)
             .map(|c| u32::from_le_bytes([c[0], c[1], c[2], c[3]]))

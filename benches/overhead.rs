@@ -1,0 +1,300 @@
+//! What rollbench itself costs: `cargo bench --bench overhead` runs the real binary before the fake vLLM of
+//! `tests/fakes`, prints what was measured beside its limit, and fails if a limit is exceeded.
+//!
+//! Times inside a session come from its records: an engine's start (launch to ready), its steps and its stop are the
+//! engine's; what is left of the wall time is rollbench's. On a busy machine these are upper bounds.
+
+use std::fmt::Display;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime};
+
+use rollbench::record::{CellRecord, EngineStart, Step};
+
+/// Sequences of the big step: as many prompts, the most that its memory can be asked for.
+const SEQUENCES: u32 = 20_000;
+
+/// The binary of this build, or another one that `ROLLBENCH_BIN` names.
+fn rollbench() -> Command {
+    Command::new(path())
+}
+
+fn path() -> PathBuf {
+    std::env::var_os("ROLLBENCH_BIN")
+        .map_or_else(|| env!("CARGO_BIN_EXE_rollbench").into(), PathBuf::from)
+}
+
+fn main() -> ExitCode {
+    println!("{:<76} {:>8} {:>9}", "what", "limit", "measured");
+    let mut table = Table::default();
+    binary(&mut table);
+    cells(&mut table);
+    big_step(&mut table);
+    table.verdict()
+}
+
+fn binary(table: &mut Table) {
+    let size = fs::metadata(path()).expect("the binary is there").len();
+    table.row("size of the binary, MB", 20.0, size as f64 / 1e6);
+    let help = |_| {
+        let begin = Instant::now();
+        let output = rollbench().arg("--help").output();
+        assert!(output.expect("it starts").status.success());
+        ms(begin.elapsed())
+    };
+    // The least is what it costs; more is what else the machine did.
+    let fastest = (0..50).map(help).fold(f64::INFINITY, f64::min);
+    table.row("rollbench --help, ms (least of 50)", 10.0, fastest);
+}
+
+/// Five engine starts of each of two cells, three measured steps each.
+fn cells(table: &mut Table) {
+    let world = World::new(&["bf16", "w8a8"]);
+    let begin = Instant::now();
+    world.run(&["--blocks", "5", "--steps", "3"]);
+    let wall = begin.elapsed();
+    let records = ["bf16", "w8a8"].map(|precision| world.record(precision));
+    let mut starts: Vec<&EngineStart> = records.iter().flat_map(|record| &record.starts).collect();
+    starts.sort_by_key(|start| start.clock.mono_ns);
+    assert_eq!(starts.len(), 10, "every start is complete");
+
+    let engines: Duration = starts.iter().map(|start| engine_time(start)).sum();
+    let own = wall.saturating_sub(engines) / 10;
+    table.row("own time per cell, s", 1.0, own.as_secs_f64());
+    let between = starts.iter().flat_map(|start| gaps(&start.steps));
+    table.row(
+        "step's end to the next one's begin, ms (median)",
+        50.0,
+        median(between),
+    );
+    let handed = starts
+        .windows(2)
+        .map(|pair| between_engines(pair[0], pair[1]));
+    table.row(
+        "cell's stop to the next one's spawn, ms (median)",
+        100.0,
+        median(handed),
+    );
+}
+
+/// A warm-up and three measured steps of 20,000 prompts of 512 tokens.
+fn big_step(table: &mut Table) {
+    let world = World::new(&["bf16"]);
+    let sequences = SEQUENCES.to_string();
+    let workload = "-n 1 --input-len 512 --output-len 2 --steps 3 --num-prompts";
+    let args: Vec<&str> = workload.split(' ').chain([&*sequences]).collect();
+    let seen = world.run(&args);
+    let record = world.record("bf16");
+    let start = &record.starts[0];
+    let peak = seen.peak_bytes as f64 / 1e6;
+    table.row("20,000 sequences: rollbench's peak memory, MB", 200.0, peak);
+    let written: Vec<Duration> = seen.journal.iter().map(|at| since(start, *at)).collect();
+    let slowest = start.steps.iter().map(|step| {
+        let end = Duration::from_nanos(step.begin_mono_ns + step.makespan_ns);
+        let later = written.iter().find(|at| **at > end);
+        ms(*later.expect("every step is journalled") - end)
+    });
+    table.row(
+        "20,000 sequences: step's end to its line in the journal, ms (most)",
+        1000.0,
+        slowest.fold(0.0, f64::max),
+    );
+    let whole = fs::metadata(world.record_path("bf16")).and_then(|file| file.modified());
+    let whole = since(start, whole.expect("the record is there"));
+    table.row(
+        "20,000 sequences x 4 steps: engine's end to the whole record, ms",
+        1000.0,
+        ms(whole.saturating_sub(stopped(start))),
+    );
+}
+
+/// What the engine took: launch to ready, steps, stop.
+fn engine_time(start: &EngineStart) -> Duration {
+    let facts = start.engine.as_ref().expect("it was ready");
+    let steps: u64 = start.steps.iter().map(|step| step.makespan_ns).sum();
+    let stop = start.stop.as_ref().expect("it was stopped").ms;
+    Duration::from_secs_f64(facts.load_s)
+        + Duration::from_nanos(steps)
+        + Duration::from_millis(stop)
+}
+
+fn gaps(steps: &[Step]) -> impl Iterator<Item = f64> {
+    steps.windows(2).map(|pair| {
+        let end = pair[0].begin_mono_ns + pair[0].makespan_ns;
+        ms(Duration::from_nanos(pair[1].begin_mono_ns - end))
+    })
+}
+
+/// From the end of the last step, without the stop, to the first step of the next start, without its load: gates,
+/// records, the spawn and the laying out of requests.
+fn between_engines(before: &EngineStart, after: &EngineStart) -> f64 {
+    let begin = Duration::from_nanos(after.steps[0].begin_mono_ns);
+    let load = after.engine.as_ref().expect("it was ready").load_s;
+    ms(begin.saturating_sub(Duration::from_secs_f64(load) + stopped(before)))
+}
+
+/// When the engine was gone, on the monotonic clock.
+fn stopped(start: &EngineStart) -> Duration {
+    let last = start.steps.last().expect("it has steps");
+    let stop = start.stop.as_ref().expect("it was stopped").ms;
+    Duration::from_nanos(last.begin_mono_ns + last.makespan_ns) + Duration::from_millis(stop)
+}
+
+/// The monotonic clock at `wall`.
+fn since(start: &EngineStart, wall: SystemTime) -> Duration {
+    let begun = SystemTime::try_from(start.clock.wall).expect("after 1970");
+    let later = wall.duration_since(begun).expect("written after the start");
+    Duration::from_nanos(start.clock.mono_ns) + later
+}
+
+/// A folder with one model before the fake vLLM.
+struct World {
+    dir: tempfile::TempDir,
+}
+
+impl World {
+    fn new(precisions: &[&str]) -> Self {
+        // Short, for the names of sockets.
+        let dir = tempfile::Builder::new()
+            .prefix("rb")
+            .tempdir_in("/tmp")
+            .expect("a folder");
+        let mut matrix =
+            "schema = 1\n[workload]\nnum_prompts = 32\nn = 8\ninput_len = 512\noutput_len = 256\n"
+                .to_owned();
+        let mut checkpoints = Vec::new();
+        for (index, precision) in precisions.iter().enumerate() {
+            let folder = dir.path().join(precision);
+            fs::create_dir(&folder).expect("made");
+            fs::write(
+                folder.join("config.json"),
+                r#"{"dtype": "bfloat16", "vocab_size": 150000}"#,
+            )
+            .expect("written");
+            fs::write(folder.join("model.safetensors"), "weights").expect("written");
+            let baseline = index == 0;
+            matrix += &format!("[[precision]]\nname = \"{precision}\"\nbaseline = {baseline}\n");
+            checkpoints.push(format!("{precision} = {folder:?}"));
+        }
+        matrix += &format!(
+            "[[model]]\nname = \"m\"\ncheckpoints = {{ {} }}\n",
+            checkpoints.join(", ")
+        );
+        fs::write(dir.path().join("rollbench.toml"), matrix).expect("written");
+        Self { dir }
+    }
+
+    /// `rollbench run ARGS` to its end.
+    fn run(&self, args: &[&str]) -> Seen {
+        let log = fs::File::create(self.dir.path().join("stderr")).expect("a log");
+        let child = rollbench()
+            .args(["run", "--python", "python3"])
+            .args(args)
+            .current_dir(self.dir.path())
+            .env(
+                "PYTHONPATH",
+                concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fakes"),
+            )
+            .env("FAKE_VLLM", r#"{"speed": 2000000}"#)
+            .env("HOME", self.dir.path())
+            .env("ROLLBENCH_RUNTIME_DIR", self.dir.path().join("runs"))
+            .env_remove("ROLLBENCH_CONFIG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .expect("it starts");
+        let (succeeded, seen) = watch(child, &self.dir.path().join("benchmark_results/.journal"));
+        let said = fs::read_to_string(self.dir.path().join("stderr")).unwrap_or_default();
+        assert!(succeeded, "rollbench failed:\n{said}");
+        seen
+    }
+
+    fn record_path(&self, precision: &str) -> PathBuf {
+        self.dir
+            .path()
+            .join(format!("benchmark_results/m_{precision}.json"))
+    }
+
+    fn record(&self, precision: &str) -> CellRecord {
+        let json = fs::read(self.record_path(precision)).expect("a record");
+        serde_json::from_slice(&json).expect("a record is JSON")
+    }
+}
+
+/// What was seen of a run from outside.
+#[derive(Default)]
+struct Seen {
+    /// `VmHWM` of rollbench alone. It only grows: the last look before the end counts.
+    peak_bytes: u64,
+    /// When its journal was written to, oldest first.
+    journal: Vec<SystemTime>,
+}
+
+/// Until it ends, and whether it succeeded.
+fn watch(mut child: Child, journal: &Path) -> (bool, Seen) {
+    let pid = child.id().to_string();
+    let status = Path::new("/proc").join(pid).join("status");
+    let mut seen = Seen::default();
+    loop {
+        seen.peak_bytes = seen.peak_bytes.max(high_water(&status).unwrap_or(0));
+        seen.journal.extend(last_write(journal));
+        seen.journal.dedup();
+        if let Some(ended) = child.try_wait().expect("it is our child") {
+            return (ended.success(), seen);
+        }
+        sleep(Duration::from_millis(5));
+    }
+}
+
+/// Of any file in `folder`; absent if there is none yet.
+fn last_write(folder: &Path) -> Option<SystemTime> {
+    let files = fs::read_dir(folder).ok()?;
+    let times = files.filter_map(|file| file.ok()?.metadata().ok()?.modified().ok());
+    times.max()
+}
+
+/// Bytes; absent once the process is gone.
+fn high_water(status: &Path) -> Option<u64> {
+    let text = fs::read_to_string(status).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(1024 * kib)
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn ms(time: Duration) -> f64 {
+    1000.0 * time.as_secs_f64()
+}
+
+/// What was measured, and whether all of it is within its limit.
+#[derive(Default)]
+struct Table {
+    exceeded: u32,
+}
+
+impl Table {
+    fn row(&mut self, what: impl Display, limit: f64, measured: f64) {
+        let within = measured < limit;
+        self.exceeded += u32::from(!within);
+        let mark = if within { "" } else { "  EXCEEDED" };
+        println!("{what:<76} {limit:>8.0} {measured:>9.2}{mark}");
+    }
+
+    fn verdict(&self) -> ExitCode {
+        if self.exceeded == 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    }
+}
