@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::lengths;
 use crate::error::{CommandError, Exit};
 use crate::output;
-use crate::record::{Arm, CellRecord, Found, read_results, results_dir};
+use crate::record::{Arm, CellRecord, CellStatus, Found, read_results, results_dir};
 use crate::report::{Format, PredictedRow, Prediction, render_prediction};
 use crate::stats::blocks::speed_up;
 use crate::stats::predict::{Fit, Refusal, fits, makespans};
@@ -78,8 +78,8 @@ pub(crate) fn run(
         .filter(|r| r.makespan_s.is_none())
         .count();
     Ok(match refused {
-        0 if passed_over.is_empty() => Exit::Done,
         n if n == prediction.rows.len() => Exit::Environment,
+        0 if passed_over.is_empty() => Exit::Done,
         _ => Exit::Partial,
     })
 }
@@ -148,7 +148,7 @@ struct Predicted<'a> {
 fn rows(records: &[CellRecord], batch: &[Request]) -> Vec<PredictedRow> {
     let predicted: Vec<Predicted<'_>> = records
         .iter()
-        .filter(|record| record.skip.is_none())
+        .filter(|record| record.status != CellStatus::Skipped)
         .map(|record| Predicted {
             record,
             outcome: predict(record, batch),

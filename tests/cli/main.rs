@@ -3,6 +3,7 @@
 mod config_errors;
 mod diagnostic;
 mod plan;
+mod results;
 mod setup;
 mod site;
 mod summarize;
