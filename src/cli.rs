@@ -214,6 +214,12 @@ pub struct MatrixArgs {
     /// Engine starts per cell, in a seeded random order per block; 6 give an interval [default: 1]
     #[arg(long, value_name = "B", help_heading = "Measurement")]
     pub blocks: Option<u32>,
+    /// As many engine starts as intervals of this half-width need, such as 2%: decided once, after 6 blocks
+    #[arg(long, value_name = "SHARE", value_parser = parse_share, help_heading = "Measurement")]
+    pub until: Option<f64>,
+    /// Most blocks that --until runs [default: 30]
+    #[arg(long, value_name = "B", help_heading = "Measurement")]
+    pub max_blocks: Option<u32>,
     /// Also start the baseline a second time in every block: the A/A difference shows what this machine can resolve
     #[arg(long, help_heading = "Measurement")]
     pub calibrate: bool,

@@ -121,6 +121,8 @@ fn matrix(args: MatrixArgs) -> Result<LoadRequest, CommandError> {
         steps: args.steps,
         warmup: args.warmup,
         blocks: args.blocks,
+        until: args.until,
+        max_blocks: args.max_blocks,
         calibrate: args.calibrate,
         smallest_effect: args.smallest_effect,
         seed: args.seed,

@@ -1,5 +1,7 @@
 //! `rollbench run`: make the engine ready, measure the matrix, render the summary.
 
+use std::path::Path;
+
 use super::measure::{Place, measure};
 use super::{common, summarize};
 use crate::config::{LoadRequest, Settings};
@@ -7,7 +9,10 @@ use crate::error::{CommandError, Exit};
 use crate::execute::{Resume, Tally};
 use crate::output::note;
 use crate::process::{Interrupt, leftovers};
+use crate::record::{CellRecord, Found, read_results};
 use crate::report::Format;
+use crate::stats;
+use crate::units::CellId;
 
 /// Runs the matrix that `request` describes.
 pub(crate) fn run(
@@ -38,12 +43,62 @@ async fn run_matrix(
         note(format!("note: {line}"));
     }
     let place = Place::of_run(&plan.settings.out.value);
-    let measured = measure(&plan, python, &place, resume, &interrupt).await?;
+    let mut measured = measure(&plan, python.clone(), &place, resume, &interrupt).await?;
+    if measured.closed.is_ok() && measured.tally.interrupted.is_none() {
+        // The same session in a second stage: what is complete is kept, as when a run is resumed.
+        if let Some(blocks) = second_stage(&plan.settings, &place.results)? {
+            let mut settings = plan.settings.clone();
+            settings.run.blocks = blocks;
+            let plan = common::plan(settings, request)?;
+            let first = measured.tally;
+            measured = measure(&plan, python, &place, Resume::Same, &interrupt).await?;
+            measured.tally.failed += first.failed;
+        }
+    }
     let shown = summarize::show(&place.results, format);
     measured.closed?;
     // Files that were passed over are named by `show`; the exit code is about what was measured now.
     shown?;
     Ok(exit(&measured.tally))
+}
+
+/// How many blocks `--until` needs in all, computed once from the first stage; absent if that was enough, or the number
+/// of blocks is fixed.
+fn second_stage(settings: &Settings, results: &Path) -> Result<Option<u32>, CommandError> {
+    let inference = settings.run.inference;
+    let (Some(until), Some(first), Some(most)) =
+        (inference.until, inference.first_stage, inference.max_blocks)
+    else {
+        return Ok(None);
+    };
+    let of_this_run = |id: &CellId| settings.cells.iter().any(|cell| cell.id == *id);
+    let (found, _) = read_results(results, |found| match found {
+        Found::Record(record) if of_this_run(&record.cell.id) => Some(*record),
+        _ => None,
+    })
+    .map_err(|error| CommandError::new(Exit::Environment, error))?;
+    let records: Vec<CellRecord> = found.into_iter().flatten().collect();
+    let total = stats::blocks::second_stage(&records, until, first as usize, most as usize);
+    let Some(total) = total else {
+        note(
+            "--until: no precision could be compared with its baseline, so no further engine start would help",
+        );
+        return Ok(None);
+    };
+    let aim = format!("intervals of +-{:.1} %", 100.0 * until);
+    if total.wanted > total.blocks {
+        note(format!(
+            "--until: {aim} would need {} blocks; {} are run (--max-blocks), and the intervals will be wider",
+            total.wanted, total.blocks
+        ));
+    } else {
+        note(format!(
+            "--until: {aim} need {} blocks in all",
+            total.blocks
+        ));
+    }
+    let blocks = u32::try_from(total.blocks).unwrap_or(u32::MAX);
+    Ok((blocks > first).then_some(blocks))
 }
 
 /// The first line: what is measured, and why that.

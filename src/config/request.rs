@@ -64,6 +64,10 @@ pub struct Overrides {
     pub warmup: Option<u32>,
     /// `--blocks`.
     pub blocks: Option<u32>,
+    /// `--until`, as a share: 0.02 for 2 %.
+    pub until: Option<f64>,
+    /// `--max-blocks`.
+    pub max_blocks: Option<u32>,
     /// `--calibrate`: false if not given.
     pub calibrate: bool,
     /// `--smallest-effect`, as a share: 0.02 for 2 %.

@@ -16,6 +16,12 @@ use super::{FanOut, Origin, Python, RunSettings, Sourced};
 use crate::record::Inference;
 use crate::units::Mode;
 
+/// Blocks of the first stage of `--until`.
+const FIRST_BLOCKS: u32 = 6;
+
+/// Most blocks that `--until` runs unless told otherwise.
+const MAX_BLOCKS: u32 = 30;
+
 /// Values by dotted path.
 pub(super) type Values = IndexMap<String, Sourced<Value>>;
 
@@ -68,6 +74,18 @@ impl Loader<'_> {
             "--smallest-effect",
             Inference::default().smallest_effect,
         );
+        let until = self.until(found);
+        // The first stage of a two-stage session is always the same size: its coverage rests on that.
+        let blocks = match &until {
+            Some(until) => Sourced::new(FIRST_BLOCKS, until.origin.clone()),
+            None => blocks,
+        };
+        let max_blocks = self.pick(
+            raw.max_blocks.as_ref(),
+            flags.max_blocks,
+            "--max-blocks",
+            MAX_BLOCKS,
+        );
         let seed = self.pick(raw.seed.as_ref(), flags.seed, "--seed", 0);
         let fan_out = if flags.like_verl && flags.fan_out.is_none() {
             Sourced::new(FanOut::Requests, Origin::Flag("--like-verl"))
@@ -91,6 +109,15 @@ impl Loader<'_> {
         put(values, "run.blocks", blocks.value, &blocks.origin);
         put(values, "run.calibrate", calibrate.value, &calibrate.origin);
         put(values, "run.smallest_effect", effect.value, &effect.origin);
+        if let Some(until) = &until {
+            put(values, "run.until", until.value, &until.origin);
+            put(
+                values,
+                "run.max_blocks",
+                max_blocks.value,
+                &max_blocks.origin,
+            );
+        }
         put(values, "run.seed", seed.value, &seed.origin);
         put(values, "run.fan_out", fan_out.value.name(), &fan_out.origin);
         put(values, "run.gate_timeout_s", gate.value, &gate.origin);
@@ -104,11 +131,41 @@ impl Loader<'_> {
             inference: Inference {
                 smallest_effect: effect.value,
                 calibrate: calibrate.value,
-                ..Inference::default()
+                until: until.as_ref().map(|u| u.value),
+                first_stage: until.as_ref().map(|_| FIRST_BLOCKS),
+                max_blocks: until.as_ref().map(|_| max_blocks.value),
             },
             // Out of range only beside a diagnostic, and then nobody waits.
             gate_timeout: Duration::try_from_secs_f64(gate.value).unwrap_or_default(),
         }
+    }
+
+    /// The half-width that a two-stage session aims at; absent if the number of blocks is fixed.
+    fn until(&self, found: &mut Diagnostics) -> Option<Sourced<f64>> {
+        let (raw, flags) = (&self.raw.run, &self.request.overrides);
+        if let Some(share) = flags.until
+            && !is_effect(share)
+        {
+            found.plain(format!(
+                "--until {share}: must be above 0 and below 1 (or 100%)"
+            ));
+        }
+        if flags.until.is_some() && flags.blocks.is_some() {
+            found
+                .plain("--until decides how many engine starts there are, and so does --blocks")
+                .help("leave one of them out; --max-blocks limits what --until may run");
+        }
+        if let Some(max) = flags.max_blocks
+            && max < FIRST_BLOCKS
+        {
+            found.plain(format!(
+                "--max-blocks {max}: the first stage of --until alone has {FIRST_BLOCKS} blocks"
+            ));
+        }
+        // A number of blocks on the command line is nearer than a rule in the file.
+        let file = raw.until.as_ref().filter(|_| flags.blocks.is_none());
+        let said = flags.until.is_some() || file.is_some();
+        said.then(|| self.pick(file, flags.until, "--until", 0.02))
     }
 
     pub(super) fn python(&self, values: &mut Values, found: &mut Diagnostics) -> Sourced<Python> {

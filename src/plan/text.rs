@@ -129,6 +129,14 @@ impl Text<'_> {
             run.steps,
             counted(run.blocks as usize, "engine start", "engine starts"),
         )?;
+        if let (Some(until), Some(most)) = (run.inference.until, run.inference.max_blocks) {
+            writeln!(
+                out,
+                "{:LEFT$}  then as many more as intervals of +-{:.1} % need, {most} in all at most",
+                "",
+                100.0 * until,
+            )?;
+        }
         for (block, order) in plan.order.iter().enumerate() {
             let name = if block == 0 { "order" } else { "" };
             let number = match plan.order.len() {

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use super::cell_metrics::{BlockLog, block_logs};
 use super::interval::{Estimate, paired, two_stage, unpaired};
+use super::stein::{Total, total_blocks};
 use crate::record::{Arm, CellRecord, Inference};
 
-/// y(baseline) - y(cell) in the blocks that one session ran of both, in the order of sessions and blocks. Where a
-/// block was repeated, its last start counts.
+/// y(baseline) - y(cell) in the blocks that one session ran of both, in the order of blocks. Where a block was repeated,
+/// its last start counts.
 pub fn differences(baseline: &[BlockLog], cell: &[BlockLog]) -> Vec<f64> {
-    let by_block = |logs: &[BlockLog]| -> BTreeMap<(String, u32), f64> {
+    let by_block = |logs: &[BlockLog]| -> BTreeMap<(u32, String), f64> {
         logs.iter()
-            .map(|log| ((log.session.clone(), log.block), log.mean_ln_makespan))
+            .map(|log| ((log.block, log.session.clone()), log.mean_ln_makespan))
             .collect()
     };
     let here = by_block(cell);
@@ -50,6 +51,40 @@ pub fn speed_up(
         estimate,
         differences,
     })
+}
+
+/// How many blocks a two-stage session needs in all, from its first stage: the most that any model needs for intervals
+/// no wider than `until` (0.02 for +-2 %) of all its comparisons. Absent where no model has a comparison with two
+/// blocks: then nothing can be computed, and more blocks would not help.
+pub fn second_stage(
+    records: &[CellRecord],
+    until: f64,
+    first_stage: usize,
+    max_blocks: usize,
+) -> Option<Total> {
+    let of_model = |baseline: &CellRecord| {
+        let there = block_logs(baseline, Arm::Main);
+        let stages: Vec<Vec<f64>> = records
+            .iter()
+            .filter(|r| {
+                r.cell.id.model == baseline.cell.id.model
+                    && r.cell.mode == baseline.cell.mode
+                    && r.cell.id.precision != baseline.cell.id.precision
+            })
+            .map(|cell| {
+                let mut d = differences(&there, &block_logs(cell, Arm::Main));
+                d.truncate(first_stage);
+                d
+            })
+            .filter(|d| d.len() >= 2)
+            .collect();
+        total_blocks(&stages, until.ln_1p(), max_blocks)
+    };
+    records
+        .iter()
+        .filter(|r| r.cell.id.precision == r.session.matrix.baseline)
+        .filter_map(of_model)
+        .max_by_key(|total| total.wanted)
 }
 
 /// The baseline over itself, from the calibration arm. Absent without one.

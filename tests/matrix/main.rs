@@ -10,4 +10,5 @@ mod processes;
 mod records;
 mod resume;
 mod signals;
+mod until;
 mod world;
