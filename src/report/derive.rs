@@ -8,7 +8,7 @@ use crate::record::{
     Arm, CellRecord, CellStatus, EngineStart, Foreign, Found, Role, Session, StartStatus,
     WorkloadInfo,
 };
-use crate::stats::tail::{SpeedAt, speed_by_running};
+use crate::stats::tail::{SpeedAt, running_over_time, speed_by_running};
 use crate::stats::{self, BlockLog, CellMetrics, Estimate, Resolution, blocks};
 
 /// What is kept of one file.
@@ -96,6 +96,7 @@ fn derive_cell(record: &CellRecord) -> DerivedCell {
         },
         warnings: warnings(record, &starts),
         metrics,
+        running_over_time: running(&starts),
         comparison: None,
         steps,
     };
@@ -197,6 +198,18 @@ fn environment(record: &CellRecord, start: &EngineStart) -> Environment {
         env: start.env.clone(),
         cells: vec![record.cell.id.to_string()],
     }
+}
+
+/// How the last measured step ran empty.
+fn running(starts: &[&EngineStart]) -> Vec<(f64, u32)> {
+    let last = starts
+        .iter()
+        .rev()
+        .find_map(|s| stats::counted_steps(s).last().copied());
+    let timeline = last.and_then(|step| step.timeline.as_ref());
+    timeline
+        .map(|t| running_over_time(t, 64))
+        .unwrap_or_default()
 }
 
 fn warnings(record: &CellRecord, starts: &[&EngineStart]) -> Vec<String> {

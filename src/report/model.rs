@@ -176,6 +176,10 @@ pub struct CellRow {
     pub invalid: Vec<String>,
     /// What is odd about its numbers, and does not forbid them.
     pub warnings: Vec<String>,
+    /// Seconds and running sequences over the last measured step, 64 points at most; empty where the engine does not
+    /// tell.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub running_over_time: Vec<(f64, u32)>,
     /// With its model's baseline; absent for the baseline itself, and where one of the two has no numbers.
     pub comparison: Option<Comparison>,
     /// Every step.
