@@ -165,14 +165,28 @@ pub struct MatrixArgs {
     /// Drive the engine in-process with LLM.generate; this is the default
     #[arg(long, conflicts_with = "online", help_heading = "Mode")]
     pub offline: bool,
-    /// Start `vllm serve` for each cell and drive it over HTTP
-    #[arg(long, help_heading = "Mode", hide = true)]
+    /// Start `vllm serve` for each cell and drive it over HTTP with the streaming client: TTFT, TPOT, ITL, E2EL
+    #[arg(long, help_heading = "Mode")]
     pub online: bool,
+    /// With --online: requests per second, or `inf` for all at once [default: inf]
+    #[arg(long, value_name = "RATE", requires = "online", help_heading = "Mode")]
+    pub request_rate: Option<f64>,
+    /// With --online and a rate: 1 Poisson, less in bursts, more more even, `inf` equal gaps [default: 1]
+    #[arg(
+        long,
+        value_name = "B",
+        requires = "request_rate",
+        help_heading = "Mode"
+    )]
+    pub burstiness: Option<f64>,
+    /// With --online: requests in flight at most [default: no limit]
+    #[arg(long, value_name = "N", requires = "online", help_heading = "Mode")]
+    pub max_concurrency: Option<u32>,
 
     /// Prompts per step [default: 32]
     #[arg(long, value_name = "N", help_heading = "Workload")]
     pub num_prompts: Option<u32>,
-    /// Samples per prompt [default: 8]
+    /// Samples per prompt [default: 8; with --online 1]
     #[arg(
         short = 'n',
         long = "samples",

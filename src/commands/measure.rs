@@ -4,15 +4,18 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::config::RunSettings;
 use crate::device::Gate;
-use crate::engine::OfflineEngine;
+use crate::engine::{LoadShape, OfflineEngine, ServerEngine};
 use crate::error::{CommandError, Exit, PathError};
 use crate::event::EventSink;
 use crate::execute::{self, Resume, Run, Tally};
+use crate::load::{Pacing, Spread};
 use crate::output::note;
 use crate::plan::{Plan, PlannedCell};
 use crate::process::{Interrupt, RunDir, SuspendWatch};
 use crate::record::{RESULTS, Saved, Store, redact};
+use crate::units::Mode;
 
 const LOGS: &str = "benchmark_logs";
 const DIAGNOSTIC: &str = "diagnostic";
@@ -73,7 +76,6 @@ pub(crate) async fn measure(
     let devices = devices(plan);
     let gate = Gate::baseline(plan.settings.platform, devices)
         .map_err(|error| CommandError::new(Exit::Environment, error))?;
-    let engine = OfflineEngine::new(&run_dir);
     let (events, stream) = EventSink::channel();
     let shown = crate::progress::show(stream);
     let run = Run {
@@ -90,7 +92,13 @@ pub(crate) async fn measure(
         logs: place.logs.clone(),
         resume,
     };
-    let outcome = execute::execute(run, &engine).await;
+    let outcome = match plan.settings.run.mode {
+        Mode::Offline => execute::execute(run, &OfflineEngine::new(&run_dir)).await,
+        Mode::Online => {
+            let shape = load_shape(&plan.settings.run);
+            execute::execute(run, &ServerEngine::new(&run_dir, shape)).await
+        }
+    };
     // The stream ends with its last sender. A listener that panicked has said so itself.
     let _ = shown.await;
     let closed = close(store);
@@ -105,6 +113,24 @@ pub(crate) async fn measure(
             }
             Err(error.into())
         }
+    }
+}
+
+/// How the requests of a step are sent to a server.
+fn load_shape(run: &RunSettings) -> LoadShape {
+    let online = run.online;
+    let spread = if online.burstiness.is_finite() {
+        Spread::Burstiness(online.burstiness)
+    } else {
+        Spread::Constant
+    };
+    LoadShape {
+        pacing: match online.request_rate {
+            Some(per_s) => Pacing::Rate { per_s, spread },
+            None => Pacing::AllAtOnce,
+        },
+        max_concurrency: online.max_concurrency,
+        seed: run.seed,
     }
 }
 

@@ -12,7 +12,7 @@ use crate::process::{Interrupt, leftovers};
 use crate::record::{CellRecord, Found, read_results};
 use crate::report::Format;
 use crate::stats;
-use crate::units::CellId;
+use crate::units::{CellId, Mode};
 
 /// Runs the matrix that `request` describes.
 pub(crate) fn run(
@@ -108,9 +108,19 @@ fn headline(settings: &Settings) -> String {
         crate::config::MatrixSource::File { why, .. }
         | crate::config::MatrixSource::BuiltIn { why, .. } => why,
     };
+    let how = match settings.run.mode {
+        Mode::Offline => "offline mode".to_owned(),
+        Mode::Online => format!(
+            "online mode, {} per prompt",
+            match settings.workload.n {
+                1 => "1 sample".to_owned(),
+                n => format!("{n} samples"),
+            }
+        ),
+    };
     format!(
-        "matrix: {} ({why}); {} mode; measured without a profiler",
-        matrix.source, settings.run.mode
+        "matrix: {} ({why}); {how}; measured without a profiler",
+        matrix.source
     )
 }
 

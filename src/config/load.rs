@@ -70,7 +70,7 @@ impl Loader<'_> {
     fn settings(&self, source: MatrixSource, found: &mut Diagnostics) -> Option<Settings> {
         let mut values = IndexMap::new();
         let run = self.run(&mut values, found);
-        let workload = self.workload(run.fan_out, &mut values, found);
+        let workload = self.workload(run.mode, run.fan_out, &mut values, found);
         let python = self.python(&mut values, found);
         let platform = match python.value {
             Python::Managed => Platform::Cpu,

@@ -8,6 +8,7 @@ mod expand;
 mod layer;
 mod like_verl;
 mod load;
+mod online;
 mod raw;
 mod ray;
 mod request;
@@ -25,7 +26,7 @@ pub use diagnostic::{ConfigErrors, Diagnostic};
 pub use load::load;
 pub use request::{LoadRequest, Overrides};
 pub use settings::{
-    CellSettings, CheckpointRef, FanOut, Limits, Matrix, MatrixSource, ModelSettings, Origin,
-    PrecisionSettings, Python, RunSettings, Settings, Sourced,
+    CellSettings, CheckpointRef, FanOut, Limits, Matrix, MatrixSource, ModelSettings,
+    OnlineSettings, Origin, PrecisionSettings, Python, RunSettings, Settings, Sourced,
 };
 pub use source::BUILT_IN;

@@ -36,6 +36,12 @@ pub struct Overrides {
     pub out: Option<PathBuf>,
     /// `--offline` or `--online`.
     pub mode: Option<Mode>,
+    /// `--request-rate`, per second; infinite for all at once.
+    pub request_rate: Option<f64>,
+    /// `--burstiness`.
+    pub burstiness: Option<f64>,
+    /// `--max-concurrency`.
+    pub max_concurrency: Option<u32>,
     /// `--num-prompts`.
     pub num_prompts: Option<u32>,
     /// `-n`.

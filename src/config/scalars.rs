@@ -59,6 +59,7 @@ impl Loader<'_> {
             }
             _ => mode,
         };
+        let online = self.online(mode.value, values, found);
         let steps = self.pick(raw.steps.as_ref(), flags.steps, "--steps", 3);
         let warmup = self.pick(raw.warmup.as_ref(), flags.warmup, "--warmup", 1);
         let blocks = self.pick(raw.blocks.as_ref(), flags.blocks, "--blocks", 1);
@@ -123,6 +124,7 @@ impl Loader<'_> {
         put(values, "run.gate_timeout_s", gate.value, &gate.origin);
         RunSettings {
             mode: mode.value,
+            online,
             steps: steps.value,
             warmup: warmup.value,
             blocks: blocks.value,

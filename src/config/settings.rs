@@ -173,6 +173,8 @@ pub struct PrecisionSettings {
 pub struct RunSettings {
     /// Offline or online.
     pub mode: Mode,
+    /// How an online step is sent.
+    pub online: OnlineSettings,
     /// Measured steps per engine start.
     pub steps: u32,
     /// Unmeasured full steps before them.
@@ -187,6 +189,17 @@ pub struct RunSettings {
     pub inference: Inference,
     /// How long the device gate waits for memory to come back.
     pub gate_timeout: Duration,
+}
+
+/// How the requests of an online step are sent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct OnlineSettings {
+    /// Requests per second; absent: all at once.
+    pub request_rate: Option<f64>,
+    /// Regularity of arrivals: 1 is a Poisson process; infinite: equal gaps.
+    pub burstiness: f64,
+    /// Requests in flight at most; absent: no limit.
+    pub max_concurrency: Option<u32>,
 }
 
 /// How the samples of a prompt become requests.

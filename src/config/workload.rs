@@ -11,6 +11,7 @@ use super::load::Loader;
 use super::scalars::{Values, not_zero, put};
 use super::walk::{Table, wrong_type};
 use super::{FanOut, Origin, Sourced};
+use crate::units::Mode;
 use crate::workload::{Lengths, Placement, Preset, Sampling, WorkloadError, WorkloadSpec};
 
 /// More sequences than this in a step is a typo, not a workload.
@@ -209,6 +210,7 @@ impl Picked {
 impl Loader<'_> {
     pub(super) fn workload(
         &self,
+        mode: Mode,
         fan_out: FanOut,
         values: &mut Values,
         found: &mut Diagnostics,
@@ -245,7 +247,13 @@ impl Loader<'_> {
             "--num-prompts",
             32,
         );
-        let n = count("n", raw.n.as_ref(), flags.n, "-n", 8);
+        // A serving benchmark's default is one sample; what a user's own file says holds in both modes.
+        let said = raw.n.as_ref().filter(|n| {
+            mode == Mode::Offline
+                || !matches!(self.document.origin(&n.span), Origin::BuiltIn { .. })
+        });
+        let usual = if mode == Mode::Online { 1 } else { 8 };
+        let n = count("n", said, flags.n, "-n", usual);
         let prompt = self.prompt(preset.as_ref());
         let response = self.response(preset.as_ref(), found);
         put_lengths(values, "input_len", "prompt", &prompt.lengths);

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::config::{FanOut, Limits};
 use crate::event::EventSink;
-use crate::record::{EngineFacts, Failure, Role, Step, Stop, TokenTimes};
+use crate::record::{EngineFacts, Failure, Role, Step, Stop};
 use crate::workload::{Batch, Sampling};
 
 /// Everything that is needed to start one engine, as data.
@@ -79,11 +79,6 @@ pub trait Session {
         step: &StepRequest,
         events: &EventSink,
     ) -> impl Future<Output = Result<Step, Failure>>;
-
-    /// The times of all chunks of the step that was run last, if the engine streams; they are taken once.
-    fn take_tokens(&mut self) -> Option<TokenTimes> {
-        None
-    }
 
     /// Ends the engine and proves that nothing of it is left. Idempotent.
     fn stop(&mut self, urgency: Urgency) -> impl Future<Output = Stop>;

@@ -255,6 +255,16 @@ async fn run_step<S: Session>(
     let mark = run.suspend.mark();
     let mut step = keep_writing(run.store, session.run_step(request, events)).await?;
     let disturbance = run.suspend.since(&mark);
+    if let Err(error) = run
+        .store
+        .keep_tokens(&cell.settings.id, &start.id, &mut step)
+    {
+        let text = format!(
+            "the token times of this step are lost: {error}: {}",
+            error.source
+        );
+        events.emit(Event::Note { text });
+    }
     if let Some(pause) = &disturbance {
         step.status = StepStatus::Invalid;
         step.reasons.push(pause.to_string());

@@ -6,7 +6,7 @@ use super::pacing::{Limit, Pacing};
 use super::run::Load;
 use crate::record::{
     ChunkTokens, ClientFacts, Counted, Counters, FinishSource, OnlineColumns, Point, Role,
-    Sequences, ServerSeries, Sidecar, Step, StepStatus, Submitted, TokenRow, TokenTimes,
+    Sequences, ServerSeries, Step, StepStatus, Submitted, TokenRow, TokenTimes,
 };
 
 /// A run with more failed requests than this share is a failed one.
@@ -78,7 +78,6 @@ impl Outcome {
         workload: String,
         point: Option<Point>,
         server: Option<ServerSeries>,
-        detail: Option<Sidecar>,
     ) -> Step {
         Step {
             index,
@@ -97,7 +96,8 @@ impl Outcome {
             client: Some(self.client),
             server,
             timeline: None,
-            detail,
+            detail: None,
+            tokens: Some(self.tokens),
         }
     }
 

@@ -247,5 +247,6 @@ pub(crate) fn step(index: u32, role: Role, makespan_s: f64) -> Step {
         server: None,
         timeline: None,
         detail: None,
+        tokens: None,
     }
 }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::import::{self, Foreign};
 use super::journal::{self, Entry};
 use super::layout::{journal_dir, record_name};
+use super::tokens::read_tokens;
 use super::{CellRecord, SCHEMA, lock};
 use crate::error::PathError;
 
@@ -123,8 +124,19 @@ fn read_one(results: &Path, name: &str, journal: &Overlay) -> Result<Found, Stri
     if let Found::Record(record) = &mut found {
         journal.add_to(name, record);
         record.validate()?;
+        read_details(results, record);
     }
     Ok(found)
+}
+
+/// The token times beside the record. Gaps between tokens are absent where their file is gone or is another one.
+fn read_details(results: &Path, record: &mut CellRecord) {
+    for step in record.starts.iter_mut().flat_map(|start| &mut start.steps) {
+        step.tokens = step
+            .detail
+            .as_ref()
+            .and_then(|sidecar| read_tokens(results, sidecar));
+    }
 }
 
 /// What the bytes of a file called `name` are; `Err` says why they are nothing.

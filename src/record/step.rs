@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::tokens::TokenTimes;
+
 /// One step of an engine start.
 ///
 /// All times are nanoseconds of `CLOCK_MONOTONIC`; those in columns count from `begin_mono_ns`.
@@ -47,6 +49,9 @@ pub struct Step {
     /// The file with every token's time; absent offline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<Sidecar>,
+    /// What that file holds, while it is in memory: just measured, or read for a summary.
+    #[serde(skip)]
+    pub tokens: Option<TokenTimes>,
 }
 
 /// What a step was for.

@@ -17,6 +17,7 @@ use super::layout::{self, journal_dir, record_name};
 use super::lock::{LockError, ResultsLock};
 use super::replay::replay;
 use super::resume::{self, ResumeState};
+use super::tokens::write_tokens;
 use super::{CellRecord, CellStatus, EngineFacts, EngineStart, Session, StartStatus, Step};
 use crate::error::PathError;
 use crate::units::{CellId, Mode};
@@ -216,6 +217,20 @@ impl Store {
             record: Cow::Owned(header),
             start: Cow::Owned(start),
         }))
+    }
+
+    /// Moves the token times of `step`, if it has any, into a file beside the record, before the step is appended.
+    pub fn keep_tokens(
+        &self,
+        cell: &CellId,
+        start: &str,
+        step: &mut Step,
+    ) -> Result<(), PathError> {
+        if let Some(tokens) = step.tokens.take() {
+            let file = format!("{cell}.{start}.{}.tokens", step.index);
+            step.detail = Some(write_tokens(&self.results, &file, &tokens)?);
+        }
+        Ok(())
     }
 
     /// A step ended. `Saved::Synced` is the acknowledgement: it survives whatever happens now.

@@ -288,7 +288,7 @@ fn pooled_latency(starts: &[&EngineStart]) -> Option<Latency> {
     let mut any = false;
     for step in starts.iter().flat_map(|start| counted_steps(start)) {
         if let Some(online) = &step.online {
-            sample.add(&step.sequences, online, None);
+            sample.add(&step.sequences, online, step.tokens.as_ref());
             any = true;
         }
     }

@@ -101,12 +101,13 @@ impl Row {
 }
 
 impl OnlineMetrics {
-    /// Of an online step, with the times of its chunks where they are known. Absent for an offline step and for one
-    /// without a duration.
+    /// Of an online step; gaps between tokens are absent without the times of its chunks ([`Step::tokens`]). Absent for
+    /// an offline step and for one without a duration.
     ///
     /// `vllm bench serve` knows one sequence per request. With several in one request, latencies are those of the
     /// sequences, and the counts are those of the requests.
-    pub fn of(step: &Step, tokens: Option<&TokenTimes>, slo: Option<&Slo>) -> Option<Self> {
+    pub fn of(step: &Step, slo: Option<&Slo>) -> Option<Self> {
+        let tokens = step.tokens.as_ref();
         let online = step.online.as_ref()?;
         let sequences = &step.sequences;
         let duration_s = step.makespan_ns as f64 / 1e9;
@@ -295,7 +296,7 @@ mod tests {
     };
 
     /// Due time, chunk times (in ms) and tokens of each sequence; one without chunks failed.
-    fn step(rows: &[(u64, &[u64], u32)], makespan_ms: u64) -> (Step, TokenTimes) {
+    fn step(rows: &[(u64, &[u64], u32)], makespan_ms: u64) -> Step {
         const MS: u64 = 1_000_000;
         let mut sequences = Sequences::default();
         let mut online = OnlineColumns::default();
@@ -332,7 +333,7 @@ mod tests {
                 tokens: spread,
             });
         }
-        let step = Step {
+        Step {
             index: 0,
             role: Role::Measured,
             workload: "main".to_owned(),
@@ -353,14 +354,14 @@ mod tests {
             server: None,
             timeline: None,
             detail: None,
-        };
-        (step, tokens)
+            tokens: Some(tokens),
+        }
     }
 
     /// The same requests given to `calculate_metrics` of vLLM 0.32 give these numbers.
     #[test]
     fn a_worked_example_gives_what_vllm_computes() {
-        let (step, tokens) = step(
+        let step = step(
             &[
                 (0, &[50, 70, 90, 130], 4),
                 (0, &[80, 100], 5),
@@ -375,7 +376,7 @@ mod tests {
             tpot_ms: Some(25.0),
             e2el_ms: None,
         };
-        let metrics = OnlineMetrics::of(&step, Some(&tokens), Some(&slo)).expect("online");
+        let metrics = OnlineMetrics::of(&step, Some(&slo)).expect("online");
         let ours = metrics.vllm_json();
         let vllm = json!({
             "duration": 2.4, "completed": 4, "failed": 1, "total_input_tokens": 110, "total_output_tokens": 14,
@@ -404,8 +405,8 @@ mod tests {
 
     #[test]
     fn what_vllm_does_not_tell() {
-        let (step, tokens) = step(&[(5, &[50, 70, 90], 3), (10, &[80, 100], 2)], 110);
-        let metrics = OnlineMetrics::of(&step, Some(&tokens), None).expect("online");
+        let step = step(&[(5, &[50, 70, 90], 3), (10, &[80, 100], 2)], 110);
+        let metrics = OnlineMetrics::of(&step, None).expect("online");
         let latency = &metrics.latency;
         let mean = |d: &Option<Distribution>| d.map(|d| d.mean);
         assert_eq!(mean(&latency.queue_ms), Some(7.5));
@@ -419,24 +420,25 @@ mod tests {
 
     #[test]
     fn without_chunk_times_gaps_are_absent() {
-        let (mut step, tokens) = step(&[(0, &[50, 70], 2)], 80);
-        let metrics = OnlineMetrics::of(&step, None, None).expect("online");
-        assert_eq!(
-            (metrics.latency.itl_ms, metrics.max_output_tokens_per_s),
-            (None, None)
-        );
-        assert_eq!(metrics.vllm_json()["mean_itl_ms"], Value::Null);
-        let other = TokenTimes { rows: vec![] };
-        let metrics = OnlineMetrics::of(&step, Some(&other), None).expect("online");
-        assert_eq!(metrics.latency.itl_ms, None);
+        let mut step = step(&[(0, &[50, 70], 2)], 80);
+        // Neither none at all nor those of something else.
+        for tokens in [None, Some(TokenTimes { rows: vec![] })] {
+            step.tokens = tokens;
+            let metrics = OnlineMetrics::of(&step, None).expect("online");
+            assert_eq!(
+                (metrics.latency.itl_ms, metrics.max_output_tokens_per_s),
+                (None, None)
+            );
+            assert_eq!(metrics.vllm_json()["mean_itl_ms"], Value::Null);
+        }
         step.online = None;
-        assert_eq!(OnlineMetrics::of(&step, Some(&tokens), None), None);
+        assert_eq!(OnlineMetrics::of(&step, None), None);
     }
 
     /// Two requests at a time from 100 to 900 ms, one before and after.
     #[test]
     fn the_steady_window_is_where_the_load_is_full() {
-        let (step, tokens) = step(
+        let step = step(
             &[
                 (0, &[50, 150, 250, 898], 4),
                 (100, &[200, 300, 400, 498], 4),
@@ -444,9 +446,7 @@ mod tests {
             ],
             1200,
         );
-        let steady = OnlineMetrics::of(&step, Some(&tokens), None)
-            .expect("online")
-            .steady;
+        let steady = OnlineMetrics::of(&step, None).expect("online").steady;
         let steady = steady.expect("there is one");
         assert_eq!((steady.from_s, steady.to_s, steady.peak), (0.1, 0.9, 2));
         // All but the first chunk and the last.
@@ -457,10 +457,10 @@ mod tests {
 
     #[test]
     fn several_sequences_a_request_count_as_one_request() {
-        let (mut step, tokens) = step(&[(0, &[50, 70], 2), (0, &[60, 70], 2)], 1000);
+        let mut step = step(&[(0, &[50, 70], 2), (0, &[60, 70], 2)], 1000);
         step.submitted.requests = 1;
         step.sequences.prompt_tokens = vec![10, 10];
-        let metrics = OnlineMetrics::of(&step, Some(&tokens), None).expect("online");
+        let metrics = OnlineMetrics::of(&step, None).expect("online");
         assert_eq!((metrics.completed, metrics.failed), (1, 0));
         assert_eq!(metrics.total_input_tokens, 10);
         assert_eq!(metrics.total_output_tokens, 4);

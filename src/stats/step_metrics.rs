@@ -111,7 +111,7 @@ impl StepMetrics {
         let time_to_90_s = time_to(0.9);
         let latency = step.online.as_ref().map(|online| {
             let mut sample = LatencySample::default();
-            sample.add(sequences, online, None);
+            sample.add(sequences, online, step.tokens.as_ref());
             sample.summarise()
         });
         Self {

@@ -176,8 +176,8 @@ fn the_metrics_are_those_of_the_truth() {
     let begin_ns = outcome.begin_mono_ns;
     let due = outcome.online.due_ns.clone();
     let tokens = outcome.tokens.clone();
-    let step = outcome.into_step(0, Role::Measured, "main".to_owned(), None, None, None);
-    let metrics = OnlineMetrics::of(&step, Some(&tokens), None).expect("online");
+    let step = outcome.into_step(0, Role::Measured, "main".to_owned(), None, None);
+    let metrics = OnlineMetrics::of(&step, None).expect("online");
 
     let mean = |values: Vec<u64>| values.iter().sum::<u64>() as f64 / values.len() as f64 / 1e6;
     let first = |row: usize| truths[row].write_ns[0][0];

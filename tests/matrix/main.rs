@@ -5,6 +5,7 @@
 mod disk;
 mod failures;
 mod kills;
+mod online;
 #[path = "../support/processes.rs"]
 mod processes;
 mod records;

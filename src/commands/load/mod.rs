@@ -125,9 +125,8 @@ async fn all_points(
             let place = show::place(number, options.points.len(), step, options.steps);
             note(format!("{place}{}", show::point(plan)));
             let driven = one(options, plan, target, control, source).await?;
-            let tokens = driven.outcome.tokens.clone();
             let step = recorder.step(Role::Measured, plan, driven)?;
-            let metrics = OnlineMetrics::of(&step, Some(&tokens), options.slo.as_ref());
+            let metrics = OnlineMetrics::of(&step, options.slo.as_ref());
             let failed = step.status == StepStatus::Failed;
             points.push(MeasuredPoint {
                 plan: *plan,

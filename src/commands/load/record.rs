@@ -17,7 +17,7 @@ use crate::output::note;
 use crate::record::{
     Arm, CellInfo, CellRecord, CellStatus, EngineFacts, EngineStart, Fingerprint, Gate, Inference,
     Labels, MatrixInfo, PlanInfo, Role, SCHEMA, Session, Setting, StartStatus, Step, Store,
-    WorkloadInfo, hex, record_name, redact, write_tokens,
+    WorkloadInfo, hex, record_name, redact,
 };
 use crate::units::{CellId, Mode, ModelId, is_id};
 
@@ -66,31 +66,28 @@ impl Recorder {
     ) -> Result<Step, CommandError> {
         let index = self.steps;
         self.steps += 1;
-        let file = format!("{}.{}.{index}.tokens", self.cell, self.start.id);
-        let tokens = &driven.outcome.tokens;
-        let detail = match write_tokens(self.store.results(), &file, tokens) {
-            Ok(sidecar) => Some(sidecar),
-            Err(error) => {
-                note(format!(
-                    "warning: the token times are lost: {error}: {}",
-                    error.source
-                ));
-                None
-            }
-        };
         let mut step = driven.outcome.into_step(
             index,
             role,
             WORKLOAD.to_owned(),
             Some(plan.point),
             driven.server,
-            detail,
         );
         step.counters = driven.counters;
+        let tokens = step.tokens.clone();
+        if let Err(error) = self
+            .store
+            .keep_tokens(&self.cell, &self.start.id, &mut step)
+        {
+            note(format!(
+                "warning: the token times are lost: {error}: {}",
+                error.source
+            ));
+        }
         let _ = self
             .store
             .append_step(&self.cell, Mode::Online, &self.start.id, &step)?;
-        Ok(step)
+        Ok(Step { tokens, ..step })
     }
 
     /// Ends the record; where it is.

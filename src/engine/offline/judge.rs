@@ -71,6 +71,7 @@ pub(super) fn judge(
         server: None,
         timeline: told.timeline.filter(|t: &Timeline| !t.t_ns.is_empty()),
         detail: None,
+        tokens: None,
     })
 }
 

@@ -22,7 +22,7 @@ use crate::load::{
 };
 use crate::process::Guard;
 use crate::record::{
-    EngineFacts, ExitStatus, Failure, FailureKind, Phase, Role, Step, StepStatus, Stop, TokenTimes,
+    EngineFacts, ExitStatus, Failure, FailureKind, Phase, Role, Step, StepStatus, Stop,
 };
 
 /// How often a server that is not ready is asked.
@@ -42,7 +42,6 @@ pub struct ServerSession {
     phase: Phase,
     /// Whether it was said that the prefix cache cannot be reset.
     cache_noted: bool,
-    tokens: Option<TokenTimes>,
     exit: Option<ExitStatus>,
     stop: Option<Stop>,
 }
@@ -89,7 +88,6 @@ impl ServerSession {
             encoder,
             phase: Phase::Launch,
             cache_noted: false,
-            tokens: None,
             exit: None,
             stop: None,
         }
@@ -321,21 +319,15 @@ impl Session for ServerSession {
             let reason = driven.outcome.reasons.first().map_or("", String::as_str);
             return Err(self.fail(FailureKind::Results, reason));
         }
-        self.tokens = Some(driven.outcome.tokens.clone());
         let mut done = driven.outcome.into_step(
             step.index,
             step.role,
             step.workload.clone(),
             None,
             driven.server,
-            None,
         );
         done.counters = driven.counters;
         Ok(done)
-    }
-
-    fn take_tokens(&mut self) -> Option<TokenTimes> {
-        self.tokens.take()
     }
 
     async fn stop(&mut self, urgency: Urgency) -> Stop {
