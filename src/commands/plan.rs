@@ -1,6 +1,7 @@
 //! `rollbench plan` (and `run --dry-run`): what would be run, with the origin of every value. Starts nothing.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use super::common;
 use crate::config::LoadRequest;
@@ -66,10 +67,11 @@ fn in_words(plan: &Plan, probe: &Probe) -> String {
             } else {
                 format!("; near: {}", near.join(", "))
             };
-            text.push_str(&format!(
-                "  {}: this vLLM does not know the engine argument `{name}`{near}\n",
+            let _ = writeln!(
+                text,
+                "  {}: this vLLM does not know the engine argument `{name}`{near}",
                 cell.settings.id
-            ));
+            );
         }
     }
     text

@@ -180,7 +180,7 @@ fn a_killed_run_leaves_no_process_and_loses_no_step() {
     let told = || std::fs::read_to_string(&log).unwrap_or_default();
     wait_for(
         "the first measured step",
-        Duration::from_secs(300),
+        Duration::from_mins(5),
         &log,
         || told().contains(" step 1/3: "),
     );

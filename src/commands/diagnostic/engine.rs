@@ -46,7 +46,7 @@ impl<'a> Trial<'a> {
             return Tried::Interrupted(signal);
         }
         if let Err(error) = measured.closed {
-            return Tried::Told(Finding::of_error(&error.into()));
+            return Tried::Told(Finding::of_error(&error));
         }
         Tried::Told(match self.record() {
             Err(why) => Finding::failed(why),

@@ -264,16 +264,14 @@ impl Session for ServerSession {
             }
             self.while_alive(tokio::time::sleep(ASK_EVERY)).await?;
         }
-        match tokio::time::timeout_at(deadline, self.prove()).await {
-            Ok(proved) => proved?,
-            Err(_) => {
-                let message = format!(
-                    "the server answers /health, but has made no completion after {}",
-                    seconds(limit)
-                );
-                return Err(self.fail(FailureKind::Timeout, &message));
-            }
-        }
+        let Ok(proved) = tokio::time::timeout_at(deadline, self.prove()).await else {
+            let message = format!(
+                "the server answers /health, but has made no completion after {}",
+                seconds(limit)
+            );
+            return Err(self.fail(FailureKind::Timeout, &message));
+        };
+        proved?;
         let metrics = control.metrics().await.unwrap_or_default();
         let Some(told) = ServerFacts::read(&self.launch.scratch) else {
             return Err(self.fail(
