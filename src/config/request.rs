@@ -8,7 +8,7 @@ use crate::device::Platform;
 use crate::units::Mode;
 use crate::workload::Observed;
 
-/// Everything that [`super::load`] looks at, so that it depends on nothing else.
+/// Everything that [`super::load()`] looks at, so that it depends on nothing else.
 #[derive(Debug, Clone)]
 pub struct LoadRequest {
     /// The flags.

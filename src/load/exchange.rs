@@ -44,7 +44,7 @@ impl Choice {
 pub(super) enum Progress {
     /// More has to come.
     Open,
-    /// It is over (see [`Exchange::error`]); whether the connection can be used again.
+    /// It is over (see `Answer::error`); whether the connection can be used again.
     Over { reusable: bool },
 }
 

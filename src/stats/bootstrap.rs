@@ -1,7 +1,7 @@
 //! The bias-corrected and accelerated bootstrap (BCa), as a second opinion that assumes no normal distribution.
 //!
 //! B. Efron, "Better bootstrap confidence intervals", JASA 82 (1987). Shown beside the t interval, never instead of
-//! it: with 8 blocks it covers 0.88 where 0.95 is meant, so it is withheld below [`MIN_BLOCKS`].
+//! it: with 8 blocks it covers 0.88 where 0.95 is meant, so it is withheld below `MIN_BLOCKS`.
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -16,7 +16,7 @@ pub(super) const MIN_BLOCKS: usize = 20;
 const RESAMPLES: usize = 10_000;
 
 /// The BCa interval of the speed-up `exp(mean(differences))`, at the level of [`super::paired`]. The same seed gives
-/// the same interval. Absent below [`MIN_BLOCKS`] blocks.
+/// the same interval. Absent below `MIN_BLOCKS` blocks.
 pub fn bca(differences: &[f64], comparisons: usize, seed: u64) -> Option<Interval> {
     if differences.len() < MIN_BLOCKS || !differences.iter().all(|d| d.is_finite()) {
         return None;

@@ -49,7 +49,7 @@ pub struct Outlier {
     pub score: f64,
 }
 
-/// The values that stand out, where `sets` such sets of this session are looked at. Empty below [`MIN_VALUES`].
+/// The values that stand out, where `sets` such sets of this session are looked at. Empty below `MIN_VALUES`.
 pub fn outliers(values: &[f64], sets: usize) -> Vec<Outlier> {
     let Some(threshold) = threshold(values.len(), sets) else {
         return Vec::new();
