@@ -54,9 +54,9 @@ pub enum Command {
     Compare(CompareArgs),
     /// Load any running OpenAI-compatible server with rollbench's own streaming client, and report
     ///
-    /// TTFT counts from when a request was due, on a connection that is already open; the wait for a place under
-    /// `--max-concurrency`, the client's lateness and its own load are reported beside it. Names and definitions are
-    /// those of `vllm bench serve`. Results are written to benchmark_results/ as by `run --online`.
+    /// TTFT counts from when an encoded request is handed to the kernel on an open connection; the wait for a place
+    /// under `--max-concurrency`, the client's lateness and its own load are reported beside it. Names and definitions
+    /// are those of `vllm bench serve`. Results are written to benchmark_results/ as by `run --online`.
     Load(Box<LoadArgs>),
     /// Predict the makespan and the speed-up of a batch that was not run, from measured steps with a tail
     ///

@@ -67,6 +67,7 @@ pub(super) struct Answer {
     /// When it was due: scheduled, and a slot was free.
     pub(super) due_ns: u64,
     pub(super) connected_ns: Option<u64>,
+    /// Its first byte was.
     pub(super) sent_ns: Option<u64>,
     pub(super) first_byte_ns: Option<u64>,
     pub(super) last_byte_ns: Option<u64>,
@@ -123,8 +124,8 @@ impl Exchange {
     /// So many more bytes were handed to the kernel at `now_ns`.
     pub(super) fn wrote(&mut self, bytes: usize, now_ns: u64) {
         self.written += bytes;
+        self.answer.sent_ns.get_or_insert(now_ns);
         if self.unsent().is_empty() {
-            self.answer.sent_ns = Some(now_ns);
             self.bytes = Vec::new();
             self.written = 0;
         }

@@ -198,7 +198,7 @@ impl Outcome {
         let mut ttft: Vec<u64> = (0..rows)
             .filter(|row| ok(*row))
             .filter_map(|row| {
-                Some(self.online.first_choice_ns[row]?.saturating_sub(self.online.due_ns[row]))
+                Some(self.online.first_choice_ns[row]?.saturating_sub(self.online.start(row)))
             })
             .collect();
         ttft.sort_unstable();

@@ -150,10 +150,11 @@ pub struct Sequences {
 pub struct OnlineColumns {
     /// When the schedule wanted it sent.
     pub scheduled_ns: Vec<u64>,
-    /// When it was due: scheduled, and a place under the concurrency limit was free. TTFT and E2EL count from here.
+    /// When it was due: scheduled, and a place under the concurrency limit was free.
     #[serde(default)]
     pub due_ns: Vec<u64>,
-    /// When its last byte was handed to the kernel.
+    /// When its first byte was handed to the kernel, on an open connection. TTFT and E2EL count from here; what lies
+    /// between being due and this is the client's own lateness.
     pub sent_ns: Vec<Option<u64>>,
     /// When its connection was open (earlier than `scheduled_ns` on a kept-alive one).
     pub connected_ns: Vec<Option<u64>>,
@@ -260,6 +261,12 @@ impl OnlineColumns {
             .or_else(|| self.scheduled_ns.get(row))
             .copied()
             .unwrap_or(0)
+    }
+
+    /// When the latencies of sequence `row` begin: it was sent, or, where that is not known, due.
+    pub fn start(&self, row: usize) -> u64 {
+        let sent = self.sent_ns.get(row).copied().flatten();
+        sent.unwrap_or_else(|| self.due(row))
     }
 }
 

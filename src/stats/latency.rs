@@ -5,11 +5,12 @@ use serde::Serialize;
 use super::quantiles::Distribution;
 use crate::record::{OnlineColumns, Sequences, TokenRow, TokenTimes};
 
-/// Client-side latencies in milliseconds. Each counts from when its request was due (scheduled, with a place under the
-/// concurrency limit free), on a connection that is open by then; failed sequences are left out.
+/// Client-side latencies in milliseconds; failed sequences are left out. They count from the moment at which the request,
+/// encoded before, was handed to the kernel on an open connection, unless their name says otherwise.
 ///
-/// The first four are those of `vllm bench serve` 0.32 (`benchmarks/serve.py`, `calculate_metrics`), which starts its
-/// clock at the same point, before it encodes the request and takes or opens a connection.
+/// The first four are those of `vllm bench serve` 0.32 (`benchmarks/serve.py`, `calculate_metrics`). Its clock starts
+/// where it calls its HTTP library: a place under the concurrency limit is free by then, as here, but encoding and
+/// taking or opening a connection are still to come, and so are in its TTFT.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Latency {
     /// To the first chunk with a non-empty `choices`.
@@ -29,9 +30,12 @@ pub struct Latency {
     pub close_ms: Option<Distribution>,
     /// From being scheduled to being due: the wait for a place under the concurrency limit.
     pub queue_ms: Option<Distribution>,
-    /// From being scheduled to the last token: what a user who came by the schedule would see.
+    /// From being scheduled to the first chunk: what a user who came by the schedule would see, however late the
+    /// request was sent.
+    pub ttft_from_schedule_ms: Option<Distribution>,
+    /// From being scheduled to the last token.
     pub e2el_from_schedule_ms: Option<Distribution>,
-    /// From being due to the last byte of the request being sent: the client's own lateness, part of TTFT.
+    /// From being due to being sent: the client's own lateness.
     pub send_lag_ms: Option<Distribution>,
     /// The part of it in which the connection was not open yet; 0 on a kept-alive one.
     pub connect_ms: Option<Distribution>,
@@ -48,6 +52,7 @@ pub(super) struct LatencySample {
     itl_token: Option<Vec<f64>>,
     close: Vec<f64>,
     queue: Vec<f64>,
+    first_from_schedule: Vec<f64>,
     from_schedule: Vec<f64>,
     send_lag: Vec<f64>,
     connect: Vec<f64>,
@@ -80,24 +85,24 @@ impl LatencySample {
 
     fn add_row(&mut self, row: usize, sequences: &Sequences, online: &OnlineColumns) {
         let cell = |column: &[Option<u64>]| column.get(row).copied().flatten();
-        let due_ns = online.due(row);
+        let (due_ns, start_ns) = (online.due(row), online.start(row));
         let since_due = |to: Option<u64>| Some(millis(due_ns, to?));
+        let since = |to: Option<u64>| Some(millis(start_ns, to?));
         let scheduled_ns = online.scheduled_ns[row];
         let finish_ns = cell(&sequences.finish_ns);
-        let (ttft, e2el) = (
-            since_due(cell(&online.first_choice_ns)),
-            since_due(finish_ns),
-        );
+        let (ttft, e2el) = (since(cell(&online.first_choice_ns)), since(finish_ns));
         self.ttft.extend(ttft);
         self.e2el.extend(e2el);
         if let (Some(ttft), Some(e2el)) = (ttft, e2el) {
             self.tpot
                 .extend(tpot_ms(ttft, e2el, sequences.output_tokens[row]));
         }
-        self.ttft_content
-            .extend(since_due(cell(&sequences.first_ns)));
-        self.close.extend(since_due(cell(&online.close_ns)));
+        self.ttft_content.extend(since(cell(&sequences.first_ns)));
+        self.close.extend(since(cell(&online.close_ns)));
         self.queue.push(millis(scheduled_ns, due_ns));
+        let first_ns = cell(&online.first_choice_ns);
+        self.first_from_schedule
+            .extend(first_ns.map(|to| millis(scheduled_ns, to)));
         self.from_schedule
             .extend(finish_ns.map(|to| millis(scheduled_ns, to)));
         self.send_lag.extend(since_due(cell(&online.sent_ns)));
@@ -114,6 +119,7 @@ impl LatencySample {
             itl_token_ms: self.itl_token.and_then(Distribution::of),
             close_ms: Distribution::of(self.close),
             queue_ms: Distribution::of(self.queue),
+            ttft_from_schedule_ms: Distribution::of(self.first_from_schedule),
             e2el_from_schedule_ms: Distribution::of(self.from_schedule),
             send_lag_ms: Distribution::of(self.send_lag),
             connect_ms: Distribution::of(self.connect),

@@ -47,6 +47,9 @@ pub struct OnlineMetrics {
     /// Latencies.
     #[serde(flatten)]
     pub latency: Latency,
+    /// Share of the chunks that were read together with the one before: both have one time, so that a gap of 0 and a
+    /// longer one stand for two real ones. Absent without the times of the chunks.
+    pub merged_chunks: Option<f64>,
     /// The part of the run that was under full load; absent if there was none, or without the times of the chunks.
     pub steady: Option<Steady>,
 }
@@ -64,7 +67,7 @@ pub struct Steady {
     /// Output tokens that arrived in it, per second. Tokens of a sequence are spread evenly over its chunks where the
     /// server does not tell better.
     pub output_throughput: f64,
-    /// TTFT of requests due in it.
+    /// TTFT of requests sent in it.
     pub ttft_ms: Option<Distribution>,
     /// Gaps between chunks that ended in it.
     pub itl_ms: Option<Distribution>,
@@ -73,7 +76,7 @@ pub struct Steady {
 /// One completed sequence.
 struct Row {
     index: usize,
-    due_ns: u64,
+    start_ns: u64,
     first_ns: u64,
     finish_ns: u64,
     tokens: u32,
@@ -81,11 +84,11 @@ struct Row {
 
 impl Row {
     fn ttft_ms(&self) -> f64 {
-        millis(self.due_ns, self.first_ns)
+        millis(self.start_ns, self.first_ns)
     }
 
     fn e2el_ms(&self) -> f64 {
-        millis(self.due_ns, self.finish_ns)
+        millis(self.start_ns, self.finish_ns)
     }
 
     fn keeps(&self, slo: &Slo) -> bool {
@@ -139,6 +142,7 @@ impl OnlineMetrics {
             max_output_tokens_per_s: tokens.map(|tokens| fullest_second(&rows, tokens)),
             max_concurrent_requests: busiest_second(&rows) / per_request,
             latency: sample.summarise(),
+            merged_chunks: tokens.map(|tokens| merged_chunks(&rows, tokens)),
             steady: tokens.and_then(|tokens| steady(&rows, online, tokens)),
         })
     }
@@ -190,7 +194,7 @@ fn completed(sequences: &Sequences, online: &OnlineColumns) -> Vec<Row> {
         .filter_map(|index| {
             Some(Row {
                 index,
-                due_ns: online.due(index),
+                start_ns: online.start(index),
                 first_ns: (*online.first_choice_ns.get(index)?)?,
                 finish_ns: (*sequences.finish_ns.get(index)?)?,
                 tokens: sequences.output_tokens[index],
@@ -199,22 +203,32 @@ fn completed(sequences: &Sequences, online: &OnlineColumns) -> Vec<Row> {
         .collect()
 }
 
+fn merged_chunks(rows: &[Row], tokens: &TokenTimes) -> f64 {
+    let (mut merged, mut all) = (0_u64, 0_u64);
+    for row in rows {
+        let times = &tokens.rows[row.index].chunk_ns;
+        merged += times.windows(2).filter(|w| w[0] == w[1]).count() as u64;
+        all += times.len() as u64;
+    }
+    merged as f64 / all.max(1) as f64
+}
+
 const SECOND_NS: u64 = 1_000_000_000;
 
 /// Seconds are counted from the first request's start, and each chunk as one token, as vLLM does it.
 fn fullest_second(rows: &[Row], tokens: &TokenTimes) -> u64 {
-    let start_ns = rows.iter().map(|row| row.due_ns).min().unwrap_or(0);
+    let start_ns = rows.iter().map(|row| row.start_ns).min().unwrap_or(0);
     let times = rows.iter().flat_map(|row| &tokens.rows[row.index].chunk_ns);
     most(times.map(|at| at.saturating_sub(start_ns) / SECOND_NS))
 }
 
 /// A request counts in every second that it touches.
 fn busiest_second(rows: &[Row]) -> u64 {
-    let start_ns = rows.iter().map(|row| row.due_ns).min().unwrap_or(0);
+    let start_ns = rows.iter().map(|row| row.start_ns).min().unwrap_or(0);
     let second = |at: u64| at.saturating_sub(start_ns) / SECOND_NS;
     most(
         rows.iter()
-            .flat_map(|row| second(row.due_ns)..=second(row.finish_ns)),
+            .flat_map(|row| second(row.start_ns)..=second(row.finish_ns)),
     )
 }
 
@@ -238,7 +252,7 @@ fn steady(rows: &[Row], online: &OnlineColumns, tokens: &TokenTimes) -> Option<S
     };
     let mut changes: Vec<(u64, i64)> = rows
         .iter()
-        .flat_map(|row| [(row.due_ns, 1), (close(row), -1)])
+        .flat_map(|row| [(row.start_ns, 1), (close(row), -1)])
         .collect();
     changes.sort_unstable();
     let levels = || {
@@ -277,13 +291,13 @@ fn steady(rows: &[Row], online: &OnlineColumns, tokens: &TokenTimes) -> Option<S
             }
         }
     }
-    let due_inside = rows.iter().filter(|row| inside(&row.due_ns));
+    let sent_inside = rows.iter().filter(|row| inside(&row.start_ns));
     Some(Steady {
         from_s: from_ns as f64 / 1e9,
         to_s: to_ns as f64 / 1e9,
         peak: u32::try_from(peak).unwrap_or(u32::MAX),
         output_throughput: made / ((to_ns - from_ns) as f64 / 1e9),
-        ttft_ms: Distribution::of(due_inside.map(Row::ttft_ms).collect()),
+        ttft_ms: Distribution::of(sent_inside.map(Row::ttft_ms).collect()),
         itl_ms: Distribution::of(itl),
     })
 }
@@ -315,7 +329,7 @@ mod tests {
             sequences.error.push(failed);
             online.scheduled_ns.push(0);
             online.due_ns.push(due * MS);
-            online.sent_ns.push(Some(due * MS + MS));
+            online.sent_ns.push(Some(due * MS));
             online.connected_ns.push(Some(0));
             online.first_byte_ns.push(first);
             online.role_ns.push(None);
@@ -405,15 +419,22 @@ mod tests {
 
     #[test]
     fn what_vllm_does_not_tell() {
-        let step = step(&[(5, &[50, 70, 90], 3), (10, &[80, 100], 2)], 110);
+        let mut step = step(&[(5, &[50, 70, 90], 3), (10, &[80, 100], 2)], 110);
+        if let Some(online) = &mut step.online {
+            // Sent 1 ms after being due, and the first on a connection that was opened for it.
+            online.sent_ns = vec![Some(6_000_000), Some(11_000_000)];
+            online.connected_ns[0] = Some(5_500_000);
+        }
         let metrics = OnlineMetrics::of(&step, None).expect("online");
         let latency = &metrics.latency;
         let mean = |d: &Option<Distribution>| d.map(|d| d.mean);
+        assert_eq!(mean(&latency.ttft_ms), Some(56.5));
         assert_eq!(mean(&latency.queue_ms), Some(7.5));
         assert_eq!(mean(&latency.send_lag_ms), Some(1.0));
-        assert_eq!(mean(&latency.connect_ms), Some(0.0));
+        assert_eq!(mean(&latency.connect_ms), Some(0.25));
+        assert_eq!(mean(&latency.ttft_from_schedule_ms), Some(65.0));
         assert_eq!(mean(&latency.e2el_from_schedule_ms), Some(95.0));
-        assert_eq!(mean(&latency.close_ms), Some(89.5));
+        assert_eq!(mean(&latency.close_ms), Some(88.5));
         assert_eq!(latency.itl_token_ms.map(|d| d.count), Some(3));
         assert_eq!(metrics.request_goodput, None);
     }
@@ -453,6 +474,13 @@ mod tests {
         assert!((steady.output_throughput - 10.0 / 0.8).abs() < 1e-9);
         assert_eq!(steady.ttft_ms.map(|d| d.mean), Some(100.0));
         assert_eq!(steady.itl_ms.map(|d| d.count), Some(8));
+    }
+
+    #[test]
+    fn chunks_that_came_together_are_counted() {
+        let step = step(&[(0, &[50, 50, 70, 70, 70], 5), (0, &[50, 60, 70], 3)], 100);
+        let metrics = OnlineMetrics::of(&step, None).expect("online");
+        assert_eq!(metrics.merged_chunks, Some(3.0 / 8.0));
     }
 
     #[test]

@@ -114,11 +114,20 @@ fn block(out: &mut String, options: &LoadOptions, measured: &MeasuredPoint) {
         let _ = writeln!(out, "\n{}", table(&rows));
     }
     if let Some(client) = &measured.step.client {
-        let _ = writeln!(
+        let _ = write!(
             out,
             "  client: {}",
             client_line(client, measured.step.makespan_ns)
         );
+        let merged = measured.metrics.as_ref().and_then(|m| m.merged_chunks);
+        if let Some(merged) = merged.filter(|share| *share >= 0.005) {
+            let percent = merged * 100.0;
+            let _ = write!(
+                out,
+                "; {percent:.0} % of the chunks read together with the one before"
+            );
+        }
+        out.push('\n');
     }
     if let Some(server) = &measured.step.server {
         let most = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
@@ -186,7 +195,7 @@ fn latencies(metrics: &OnlineMetrics, api: Api) -> Rows<'_> {
         ("ITL per token", per_token),
         ("E2EL", l.e2el_ms.as_ref()),
         ("queue before being due", waited),
-        ("send lag", l.send_lag_ms.as_ref()),
+        ("send lag (not in the above)", l.send_lag_ms.as_ref()),
     ]
     .into_iter()
     .filter_map(|(name, of)| Some((name, of?)))
