@@ -4,5 +4,6 @@
 //! wants the whole machine.
 
 mod offline;
+mod online;
 mod supervision;
 mod support;

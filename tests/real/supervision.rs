@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{machine, marked_processes, record, rollbench, shared_memory, wait_for};
+use crate::support::{
+    left_in_shared_memory, machine, marked_processes, record, rollbench, shared_memory, wait_for,
+};
 
 /// Who is killed, by role; all of them are stopped first, so that none can act on another's death.
 const BLOWS: &[&[&str]] = &[
@@ -63,14 +65,6 @@ fn roles(rollbench: u32) -> BTreeMap<&'static str, u32> {
     .into_iter()
     .filter_map(|(role, pid)| Some((role, pid?)))
     .collect()
-}
-
-/// Whether any process has it mapped: then it is in use, by a stranger, and not left.
-fn is_in_use(path: &Path) -> bool {
-    let path = path.to_string_lossy();
-    processes().keys().any(|pid| {
-        fs::read_to_string(format!("/proc/{pid}/maps")).is_ok_and(|maps| maps.contains(&*path))
-    })
 }
 
 fn signal(pid: u32, signal: Signal) {
@@ -168,8 +162,7 @@ fn any_part_of_a_real_engine_can_be_killed_and_nothing_is_left() {
             .expect("there")
             .count();
         assert_eq!(left, 0, "the run's folder");
-        let mut shared = shared_memory();
-        shared.retain(|path| !shared_before.contains(path) && !is_in_use(path));
+        let shared = left_in_shared_memory(&shared_before);
         assert!(shared.is_empty(), "{shared:?}");
     }
 }

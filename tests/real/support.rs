@@ -27,9 +27,14 @@ pub(crate) fn machine() -> MutexGuard<'static, ()> {
     machine
 }
 
-/// A cell's record.
+/// An offline cell's record.
 pub(crate) fn record(out: &Path, cell: &str) -> Value {
-    let path = out.join("benchmark_results").join(format!("{cell}.json"));
+    record_named(out, &format!("{cell}.json"))
+}
+
+/// The record in the file `name`.
+pub(crate) fn record_named(out: &Path, name: &str) -> Value {
+    let path = out.join("benchmark_results").join(name);
     let text = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
@@ -59,6 +64,24 @@ pub(crate) fn marked_processes(session: &str) -> Vec<(u32, String)> {
         }
     }
     found
+}
+
+/// Whether any process has it mapped: then it is in use, by a stranger, and not left.
+fn is_in_use(path: &Path) -> bool {
+    let path = path.to_string_lossy();
+    let processes = std::fs::read_dir("/proc").expect("/proc can be read");
+    processes.flatten().any(|process| {
+        std::fs::read_to_string(process.path().join("maps")).is_ok_and(|maps| maps.contains(&*path))
+    })
+}
+
+/// What lies in `/dev/shm`, was not there `before`, and belongs to nobody who lives.
+pub(crate) fn left_in_shared_memory(before: &[PathBuf]) -> Vec<PathBuf> {
+    let new = shared_memory()
+        .into_iter()
+        .filter(|path| !before.contains(path));
+    new.filter(|path| path.exists() && !is_in_use(path))
+        .collect()
 }
 
 /// Names in `/dev/shm`.

@@ -1,0 +1,90 @@
+//! Online mode: a real `vllm serve` for each cell, driven by the streaming client.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::support::{
+    left_in_shared_memory, machine, marked_processes, record_named, rollbench, shared_memory,
+};
+
+/// Both precisions answer the same requests over HTTP; every stream is timed, every token counted, nothing is left.
+#[test]
+fn a_server_is_started_driven_and_ended_for_each_cell() {
+    let _machine = machine();
+    let out = tempfile::tempdir().expect("a temporary folder");
+    let shared_before = shared_memory();
+    let run = rollbench()
+        .args([
+            "run",
+            "--online",
+            "--config",
+            "cpu",
+            "--quants",
+            "bf16,w8a8",
+            "--steps",
+            "1",
+        ])
+        .arg("--out")
+        .arg(out.path())
+        .output()
+        .expect("rollbench runs");
+    let stderr = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.status.code(), Some(0), "{stderr}");
+    let summary = String::from_utf8(run.stdout).expect("the summary is UTF-8");
+    assert!(summary.contains("TTFT"), "{summary}");
+
+    let cells = ["bf16", "w8a8"].map(|precision| {
+        record_named(out.path(), &format!("smollm2-135m_{precision}.online.json"))
+    });
+    for cell in &cells {
+        sound(cell);
+    }
+    assert_eq!(
+        cells[0]["workloads"]["main"]["sha256"],
+        cells[1]["workloads"]["main"]["sha256"]
+    );
+    let session = cells[0]["session"]["id"].as_str().expect("a session");
+    assert_eq!(marked_processes(session), []);
+    assert_eq!(left_in_shared_memory(&shared_before), Vec::<PathBuf>::new());
+}
+
+/// 8 prompts x 4 samples unless online says 1, 64 tokens in, 32 out: what every request must show.
+fn sound(cell: &Value) {
+    assert_eq!(cell["status"], "done");
+    let start = &cell["starts"][0];
+    assert_eq!(start["stop"]["leaks"], serde_json::json!([]));
+    let steps = start["steps"].as_array().expect("steps");
+    assert_eq!(steps.len(), 2, "a warm-up and a measured step");
+    for step in steps {
+        assert_eq!(step["status"], "ok", "{}", step["reasons"]);
+        let makespan = step["makespan_ns"].as_u64().expect("a makespan");
+        let sequences = step["sequences"]["output_tokens"]
+            .as_array()
+            .expect("a column");
+        assert!(
+            !sequences.is_empty() && sequences.iter().all(|tokens| *tokens == 32),
+            "{sequences:?}"
+        );
+        let column = |name: &str| {
+            step["online"][name]
+                .as_array()
+                .unwrap_or_else(|| panic!("no column {name}"))
+        };
+        assert!(column("http_status").iter().all(|status| *status == 200));
+        assert_eq!(column("usage_tokens"), sequences);
+        let first = column("first_choice_ns");
+        assert_eq!(first.len(), sequences.len());
+        for (first, close) in first.iter().zip(column("close_ns")) {
+            let (first, close) = (
+                first.as_u64().expect("a time"),
+                close.as_u64().expect("a time"),
+            );
+            assert!(
+                0 < first && first < close && close <= makespan + 1_000_000_000,
+                "{first} {close} {makespan}"
+            );
+        }
+        assert_eq!(step["client"]["saturated"], false);
+    }
+}
