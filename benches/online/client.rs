@@ -76,7 +76,7 @@ impl Client {
         std::io::Read::read_to_string(&mut stdout, &mut text).expect("UTF-8");
         let status = child.wait().expect("ours");
         assert!(status.success(), "{self} failed: {text}");
-        let cpu_s = (children_cpu() - cpu_before).as_secs_f64();
+        let cpu_s = children_cpu().saturating_sub(cpu_before).as_secs_f64();
         let memory_mb = watcher.join().expect("no panic") as f64 / 1e6;
         let (ttft_ms, itl_p99_ms) = self.said(&text, out.path());
         let mut truth = mock.truth();
