@@ -92,6 +92,8 @@ fn has_device_open(platform: Platform, pid: u32) -> Option<bool> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+
     use super::*;
 
     #[test]
@@ -107,15 +109,31 @@ mod tests {
 
     #[test]
     fn a_process_of_ours_is_known_as_ours_with_its_user_and_start() {
-        let mut child = std::process::Command::new("sleep")
-            .arg("60")
+        let mut child = std::process::Command::new("cat")
+            .arg("-u")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
             .spawn()
-            .expect("sleep exists");
+            .expect("cat exists");
+        // Once it answers, its exec is over and `/proc` has its command line.
+        let mut echo = [0];
+        child
+            .stdin
+            .as_mut()
+            .expect("a pipe")
+            .write_all(b"?")
+            .expect("it reads");
+        child
+            .stdout
+            .as_mut()
+            .expect("a pipe")
+            .read_exact(&mut echo)
+            .expect("it answers");
         let held = holder(Platform::Cpu, child.id(), None, None);
         child.kill().expect("ours");
         child.wait().expect("ours");
         assert!(held.ours && held.since.is_some());
-        assert_eq!(held.command.as_deref(), Some("sleep 60"));
+        assert_eq!(held.command.as_deref(), Some("cat -u"));
         assert_eq!(
             held.user,
             Some(user_name(nix::unistd::Uid::effective().as_raw()))
