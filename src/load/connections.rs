@@ -57,6 +57,7 @@ pub(super) struct Connections {
     pub(super) epoll: Epoll,
     events: Vec<EpollEvent>,
     shared: ReadBuffer,
+    offset: ClockOffset,
     address: SocketAddr,
     open: Vec<Option<Connection>>,
     free: Vec<Slot>,
@@ -70,6 +71,7 @@ impl Connections {
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             events: vec![EpollEvent::empty(); 1024],
             shared: ReadBuffer::new(),
+            offset: ClockOffset::now(),
             address,
             open: Vec::new(),
             free: Vec::new(),
@@ -208,7 +210,8 @@ impl Connections {
         if count == 0 {
             return Ok((woke_ns, timer));
         }
-        let offset = ClockOffset::now();
+        self.offset.refresh(woke_ns);
+        let offset = self.offset;
         for event in &self.events[..count] {
             if event.data() == TIMER {
                 timer = true;

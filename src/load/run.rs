@@ -120,6 +120,8 @@ struct Runner<'a, R> {
     sent: usize,
     in_flight: usize,
     answers: Vec<(usize, Answer)>,
+    /// Since the watch was told.
+    chunks: u64,
     meter: Meter,
     tick: Duration,
 }
@@ -211,6 +213,7 @@ impl<'a, R: Iterator<Item = Request>> Runner<'a, R> {
             sent: 0,
             in_flight: 0,
             answers: Vec::new(),
+            chunks: 0,
             meter: Meter::start(),
             tick: TICK.min(shortest.max(Duration::from_millis(1))),
         })
@@ -240,6 +243,8 @@ impl<'a, R: Iterator<Item = Request>> Runner<'a, R> {
                 self.settle(slot, found, woke_ns);
             }
             if woke_ns >= next_tick_ns {
+                let chunks = std::mem::take(&mut self.chunks);
+                self.watch.chunks.fetch_add(chunks, Ordering::Relaxed);
                 self.keep_limits(woke_ns);
                 next_tick_ns = woke_ns + nanos(self.tick);
             }
@@ -259,15 +264,16 @@ impl<'a, R: Iterator<Item = Request>> Runner<'a, R> {
     /// Sends what is due, a bounded number at a time, and tells when to come back.
     fn send_due(&mut self) -> NextSend {
         for _ in 0..SENDS_PER_TURN {
+            let Some(scheduled) = self.arrivals.peek() else {
+                return NextSend::Never;
+            };
             let now_ns = mono_ns();
             if let Limit::Duration(duration) = self.load.limit
                 && now_ns - self.begin_ns >= nanos(duration)
             {
                 self.arrivals.end();
-            }
-            let Some(scheduled) = self.arrivals.peek() else {
                 return NextSend::Never;
-            };
+            }
             let scheduled_ns = self.begin_ns + scheduled;
             if scheduled_ns > now_ns {
                 return NextSend::At(scheduled_ns);
@@ -343,7 +349,6 @@ impl<'a, R: Iterator<Item = Request>> Runner<'a, R> {
             return;
         };
         let exchange = &mut in_flight.exchange;
-        let chunks = exchange.answer.chunks();
         let progress = match found {
             Seen::Nothing => return,
             Seen::Writable => {
@@ -351,7 +356,12 @@ impl<'a, R: Iterator<Item = Request>> Runner<'a, R> {
                 self.write(slot, woke_ns);
                 return;
             }
-            Seen::Bytes(arrival) => exchange.read(&mut connection.input, arrival.arrived_ns),
+            Seen::Bytes(arrival) => {
+                let chunks = exchange.answer.chunks();
+                let progress = exchange.read(&mut connection.input, arrival.arrived_ns);
+                self.chunks += (exchange.answer.chunks() - chunks) as u64;
+                progress
+            }
             Seen::Closed => exchange.closed(woke_ns),
             Seen::Failed(error) if connection.connected_ns.is_none() => {
                 let address = self.load.target.host.clone();
@@ -365,10 +375,6 @@ impl<'a, R: Iterator<Item = Request>> Runner<'a, R> {
                 exchange.fail(format!("the connection broke {after}: {error}"), woke_ns)
             }
         };
-        let chunks = exchange.answer.chunks() - chunks;
-        self.watch
-            .chunks
-            .fetch_add(chunks as u64, Ordering::Relaxed);
         if let Progress::Over { reusable } = progress
             && let Some(in_flight) = connection.in_flight.take()
         {

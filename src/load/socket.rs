@@ -17,19 +17,37 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::clock::mono_ns;
 
-/// The kernel stamps by `CLOCK_REALTIME`; this is what `CLOCK_MONOTONIC` is ahead of it, taken anew for every
-/// batch of reads, so that a correction of the wall clock reaches no measurement.
+/// The kernel stamps by `CLOCK_REALTIME`; this is what `CLOCK_MONOTONIC` is ahead of it. It is taken anew every few
+/// milliseconds, so that a correction of the wall clock reaches no measurement.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct ClockOffset(i128);
+pub(super) struct ClockOffset {
+    ahead_ns: i128,
+    taken_ns: u64,
+}
+
+/// The wall clock is corrected by half a millisecond a second at most, unless it is set; and then a stamp is off by
+/// more than can be believed.
+const OFFSET_LASTS_NS: u64 = 5_000_000;
 
 impl ClockOffset {
     pub(super) fn now() -> Self {
         let wall = clock_gettime(ClockId::CLOCK_REALTIME).map_or(0, nanos);
-        Self(i128::from(mono_ns()) - wall)
+        let taken_ns = mono_ns();
+        Self {
+            ahead_ns: i128::from(taken_ns) - wall,
+            taken_ns,
+        }
+    }
+
+    /// Takes it again if it is old.
+    pub(super) fn refresh(&mut self, now_ns: u64) {
+        if now_ns.saturating_sub(self.taken_ns) > OFFSET_LASTS_NS {
+            *self = Self::now();
+        }
     }
 
     fn to_mono(self, wall: TimeSpec) -> u64 {
-        u64::try_from(nanos(wall) + self.0).unwrap_or(0)
+        u64::try_from(nanos(wall) + self.ahead_ns).unwrap_or(0)
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::quantiles::Distribution;
-use crate::record::{OnlineColumns, Sequences, TokenRow, TokenTimes};
+use crate::record::{ChunkTokens, OnlineColumns, Sequences, TokenRow, TokenTimes};
 
 /// Client-side latencies in milliseconds; failed sequences are left out. They count from the moment at which the request,
 /// encoded before, was handed to the kernel on an open connection, unless their name says otherwise.
@@ -41,6 +41,16 @@ pub struct Latency {
     pub connect_ms: Option<Distribution>,
 }
 
+/// Gaps between tokens. There can be millions, and mostly they are those between chunks.
+#[derive(Debug, Clone, Default)]
+enum TokenGaps {
+    /// Every chunk so far held one token.
+    #[default]
+    AsChunks,
+    Own(Vec<f64>),
+    Unknown,
+}
+
 /// Latencies before they are summarised, so that steps can be pooled.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LatencySample {
@@ -49,7 +59,7 @@ pub(super) struct LatencySample {
     itl: Option<Vec<f64>>,
     e2el: Vec<f64>,
     ttft_content: Vec<f64>,
-    itl_token: Option<Vec<f64>>,
+    itl_token: TokenGaps,
     close: Vec<f64>,
     queue: Vec<f64>,
     first_from_schedule: Vec<f64>,
@@ -69,17 +79,36 @@ impl LatencySample {
     ) {
         if !self.begun {
             self.begun = true;
-            (self.itl, self.itl_token) = (Some(Vec::new()), Some(Vec::new()));
+            self.itl = Some(Vec::new());
         }
         let tokens = tokens.filter(|t| t.rows.len() == sequences.len());
+        if let (Some(tokens), Some(itl)) = (tokens, &mut self.itl) {
+            itl.reserve_exact(tokens.rows.iter().map(|row| row.chunk_ns.len()).sum());
+        }
         for row in 0..online.scheduled_ns.len() {
             if sequences.error.get(row).is_some_and(Option::is_some) {
                 continue;
             }
             self.add_row(row, sequences, online);
-            let token_row = tokens.map(|t| &t.rows[row]);
-            extend(&mut self.itl, token_row.map(chunk_gaps_ms));
-            extend(&mut self.itl_token, token_row.and_then(token_gaps_ms));
+            self.add_gaps(tokens.map(|t| &t.rows[row]));
+        }
+    }
+
+    /// A row whose gaps are not known makes them unknown for all: part of a pool would be a pool of something else.
+    fn add_gaps(&mut self, row: Option<&TokenRow>) {
+        let (Some(itl), Some(row)) = (&mut self.itl, row) else {
+            (self.itl, self.itl_token) = (None, TokenGaps::Unknown);
+            return;
+        };
+        if matches!(self.itl_token, TokenGaps::AsChunks) && row.tokens != ChunkTokens::OneEach {
+            self.itl_token = TokenGaps::Own(itl.clone());
+        }
+        itl.extend(chunk_gaps_ms(row));
+        if let TokenGaps::Own(gaps) = &mut self.itl_token {
+            match token_gaps_ms(row) {
+                Some(more) => gaps.extend(more),
+                None => self.itl_token = TokenGaps::Unknown,
+            }
         }
     }
 
@@ -110,13 +139,18 @@ impl LatencySample {
     }
 
     pub(super) fn summarise(self) -> Latency {
+        let itl_ms = self.itl.and_then(Distribution::of);
         Latency {
             ttft_ms: Distribution::of(self.ttft),
             tpot_ms: Distribution::of(self.tpot),
-            itl_ms: self.itl.and_then(Distribution::of),
+            itl_ms,
             e2el_ms: Distribution::of(self.e2el),
             ttft_content_ms: Distribution::of(self.ttft_content),
-            itl_token_ms: self.itl_token.and_then(Distribution::of),
+            itl_token_ms: match self.itl_token {
+                TokenGaps::AsChunks => itl_ms,
+                TokenGaps::Own(gaps) => Distribution::of(gaps),
+                TokenGaps::Unknown => None,
+            },
             close_ms: Distribution::of(self.close),
             queue_ms: Distribution::of(self.queue),
             ttft_from_schedule_ms: Distribution::of(self.first_from_schedule),
@@ -124,14 +158,6 @@ impl LatencySample {
             send_lag_ms: Distribution::of(self.send_lag),
             connect_ms: Distribution::of(self.connect),
         }
-    }
-}
-
-/// Adds `more`, or forgets everything if there is none: part of a pool would be a pool of something else.
-fn extend(pool: &mut Option<Vec<f64>>, more: Option<Vec<f64>>) {
-    match (pool.as_mut(), more) {
-        (Some(pool), Some(more)) => pool.extend(more),
-        _ => *pool = None,
     }
 }
 
@@ -144,11 +170,8 @@ pub(super) fn millis(from_ns: u64, to_ns: u64) -> f64 {
     to_ns.saturating_sub(from_ns) as f64 / 1e6
 }
 
-fn chunk_gaps_ms(row: &TokenRow) -> Vec<f64> {
-    row.chunk_ns
-        .windows(2)
-        .map(|w| millis(w[0], w[1]))
-        .collect()
+fn chunk_gaps_ms(row: &TokenRow) -> impl Iterator<Item = f64> {
+    row.chunk_ns.windows(2).map(|w| millis(w[0], w[1]))
 }
 
 fn token_gaps_ms(row: &TokenRow) -> Option<Vec<f64>> {
@@ -171,7 +194,6 @@ fn token_gaps_ms(row: &TokenRow) -> Option<Vec<f64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::ChunkTokens;
 
     #[test]
     fn a_chunk_of_several_tokens_is_several_short_gaps() {
@@ -180,11 +202,44 @@ mod tests {
             tokens,
         };
         let counted = row(ChunkTokens::Counted(vec![0, 2, 0, 3]));
-        assert_eq!(chunk_gaps_ms(&counted), [30.0, 10.0, 60.0]);
+        assert!(chunk_gaps_ms(&counted).eq([30.0, 10.0, 60.0]));
         // 70 ms between the second and the fourth chunk, for three tokens.
         assert_eq!(token_gaps_ms(&counted), Some(vec![70.0 / 3.0; 3]));
         let role = row(ChunkTokens::OneEachAfterRole);
         assert_eq!(token_gaps_ms(&role), Some(vec![10.0, 60.0]));
         assert_eq!(token_gaps_ms(&row(ChunkTokens::Unknown)), None);
+    }
+    #[test]
+    fn one_row_of_several_tokens_a_chunk_parts_the_two_kinds_of_gaps() {
+        let row = |tokens| TokenRow {
+            chunk_ns: vec![0, 10_000_000, 30_000_000],
+            tokens,
+        };
+        let gaps = |rows: [ChunkTokens; 2]| {
+            let mut sample = LatencySample {
+                itl: Some(Vec::new()),
+                ..LatencySample::default()
+            };
+            for tokens in rows {
+                sample.add_gaps(Some(&row(tokens)));
+            }
+            let latency = sample.summarise();
+            let told = |d: Option<Distribution>| d.map(|d| (d.count, d.mean));
+            (told(latency.itl_ms), told(latency.itl_token_ms))
+        };
+        let chunks = Some((4, 15.0));
+        let counted = ChunkTokens::Counted(vec![1, 2, 1]);
+        assert_eq!(
+            gaps([ChunkTokens::OneEach, ChunkTokens::OneEach]),
+            (chunks, chunks)
+        );
+        assert_eq!(
+            gaps([ChunkTokens::OneEach, counted]),
+            (chunks, Some((5, 12.0)))
+        );
+        assert_eq!(
+            gaps([ChunkTokens::Unknown, ChunkTokens::OneEach]),
+            (chunks, None)
+        );
     }
 }

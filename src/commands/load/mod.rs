@@ -14,7 +14,6 @@ use crate::load::{Control, Driven, Limit, Load, Pacing, Target, drive};
 use crate::output::{self, note};
 use crate::process::Interrupt;
 use crate::record::{Role, StartStatus, StepStatus};
-use crate::stats::OnlineMetrics;
 use record::Recorder;
 use requests::Source;
 use show::MeasuredPoint;
@@ -118,15 +117,15 @@ async fn all_points(
             show::point(plan)
         ));
         let driven = one(options, plan, target, control, source).await?;
-        recorder.step(Role::Warmup, plan, driven)?;
+        recorder.step(Role::Warmup, plan, driven, None)?;
     }
     for (number, plan) in options.points.iter().enumerate() {
         for step in 0..options.steps {
             let place = show::place(number, options.points.len(), step, options.steps);
             note(format!("{place}{}", show::point(plan)));
             let driven = one(options, plan, target, control, source).await?;
-            let step = recorder.step(Role::Measured, plan, driven)?;
-            let metrics = OnlineMetrics::of(&step, options.slo.as_ref());
+            let slo = options.slo.as_ref();
+            let (step, metrics) = recorder.step(Role::Measured, plan, driven, slo)?;
             let failed = step.status == StepStatus::Failed;
             points.push(MeasuredPoint {
                 plan: *plan,

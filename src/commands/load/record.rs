@@ -19,6 +19,7 @@ use crate::record::{
     Labels, MatrixInfo, PlanInfo, Role, SCHEMA, Session, Setting, StartStatus, Step, Store,
     WorkloadInfo, hex, record_name, redact,
 };
+use crate::stats::{OnlineMetrics, Slo};
 use crate::units::{CellId, Mode, ModelId, is_id};
 
 const WORKLOAD: &str = "main";
@@ -63,7 +64,8 @@ impl Recorder {
         role: Role,
         plan: &PointPlan,
         driven: Driven,
-    ) -> Result<Step, CommandError> {
+        slo: Option<&Slo>,
+    ) -> Result<(Step, Option<OnlineMetrics>), CommandError> {
         let index = self.steps;
         self.steps += 1;
         let mut step = driven.outcome.into_step(
@@ -74,7 +76,8 @@ impl Recorder {
             driven.server,
         );
         step.counters = driven.counters;
-        let tokens = step.tokens.clone();
+        // Before the token times go to their file.
+        let metrics = OnlineMetrics::of(&step, slo);
         if let Err(error) = self
             .store
             .keep_tokens(&self.cell, &self.start.id, &mut step)
@@ -87,7 +90,7 @@ impl Recorder {
         let _ = self
             .store
             .append_step(&self.cell, Mode::Online, &self.start.id, &step)?;
-        Ok(Step { tokens, ..step })
+        Ok((step, metrics))
     }
 
     /// Ends the record; where it is.
