@@ -104,6 +104,11 @@ const TABLE: &[Row] = &[
         "mark the precision `unsupported` for this platform in the matrix, or use another precision",
     ),
     row(
+        &["'_OpNamespace'", "object has no attribute"],
+        "this build of vLLM lacks an operator that this precision needs",
+        "mark the precision `unsupported` for this platform in the matrix, or use another vLLM",
+    ),
+    row(
         &["Min capability:"],
         "this device's generation has no kernel for this precision",
         "mark the precision `unsupported` for this platform in the matrix, or use another precision",
