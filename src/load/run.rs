@@ -94,6 +94,9 @@ const SPARES: usize = 64;
 const CONNECTS_AT_ONCE: usize = 128;
 /// How often time limits and idle connections are looked at.
 const TICK: Duration = Duration::from_millis(100);
+/// A look that comes so late means that this process did not run (Ctrl-Z, a frozen container). Time limits then begin
+/// anew: what has arrived meanwhile is still to be read, and the server may have stood still too.
+const STANDSTILL: Duration = Duration::from_secs(1);
 
 /// Runs `load` with `requests`, in their order, on the calling thread, which it occupies until the end. They are
 /// taken a little ahead of being due; with [`Limit::Duration`] there have to be enough of them.
@@ -117,6 +120,8 @@ struct Runner<'a, R> {
     /// When each free place under the concurrency limit became free; absent without a limit.
     places: Option<VecDeque<u64>>,
     begin_ns: u64,
+    /// The end of the last standstill; 0 before one.
+    resumed_ns: u64,
     sent: usize,
     in_flight: usize,
     answers: Vec<(usize, Answer)>,
@@ -210,6 +215,7 @@ impl<'a, R: Iterator<Item = Request>> Runner<'a, R> {
                 .max_concurrency
                 .map(|limit| VecDeque::from(vec![0; limit as usize])),
             begin_ns: 0,
+            resumed_ns: 0,
             sent: 0,
             in_flight: 0,
             answers: Vec::new(),
@@ -243,6 +249,9 @@ impl<'a, R: Iterator<Item = Request>> Runner<'a, R> {
                 self.settle(slot, found, woke_ns);
             }
             if woke_ns >= next_tick_ns {
+                if woke_ns - next_tick_ns > nanos(STANDSTILL) {
+                    self.resumed_ns = woke_ns;
+                }
                 let chunks = std::mem::take(&mut self.chunks);
                 self.watch.chunks.fetch_add(chunks, Ordering::Relaxed);
                 self.keep_limits(woke_ns);
@@ -448,6 +457,7 @@ impl<'a, R: Iterator<Item = Request>> Runner<'a, R> {
             .slots()
             .filter_map(|(slot, connection)| {
                 let over = |since_ns: u64, limit: Duration, what: &str| {
+                    let since_ns = since_ns.max(self.resumed_ns);
                     (now_ns.saturating_sub(since_ns) > nanos(limit))
                         .then(|| format!("{what} within {limit:?}"))
                 };

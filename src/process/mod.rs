@@ -5,6 +5,7 @@ mod guard;
 mod guarded;
 mod limits;
 mod orphans;
+mod patience;
 mod pidfd;
 mod procfs;
 mod rundir;
@@ -19,6 +20,7 @@ mod wire;
 pub use guard::{Guard, GuardedCommand, SpawnError, SweepReport};
 pub use guarded::guard_main;
 pub use limits::raise_open_files;
+pub use patience::Patience;
 pub(crate) use procfs::{Snapshot, Stat, uid, variable};
 pub use rundir::{
     LEASE_MODULE, LEASE_PY, LEASE_VARIABLE, RUN_VARIABLE, RunDir, RunDirError, RunInfo,

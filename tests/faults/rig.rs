@@ -8,11 +8,12 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::processes::{Identity, PATIENCE, end, identity, inhabitants, install, python, tree};
+use crate::processes::{
+    Identity, PATIENCE, end, identity, inhabitants, install, python, send, tree,
+};
 
 /// rollbench with a tree under it, in a world of its own: folders, and a copy of the binary that nobody else runs.
 pub(crate) struct Rig {
@@ -120,9 +121,8 @@ impl Rig {
     }
 
     pub(crate) fn signal(&self, role: &str, signal: Signal) {
-        let pid = i32::try_from(self.pid(role)).expect("a pid");
-        // ESRCH: it has ended by itself meanwhile, which is what the scenario wanted.
-        let _ = kill(Pid::from_raw(pid), signal);
+        // If it has ended by itself meanwhile, that is what the scenario wanted.
+        send(self.pid(role), signal);
     }
 
     /// The last line that rollbench prints, and how it ended.

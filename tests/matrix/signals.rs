@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 use rollbench::record::{CellStatus, Role, StartStatus, StepStatus};
 use serde_json::{Value, json};
 
+use crate::processes::send;
 use crate::world::{Running, TWO_CELLS, World};
 
 /// 64 tokens a step: each takes a second and a half.
@@ -99,6 +100,29 @@ fn a_step_during_which_rollbench_was_stopped_is_measured_again() {
     run.signal(Signal::SIGSTOP);
     sleep(Duration::from_millis(300));
     run.signal(Signal::SIGCONT);
+    one_step_again(&world, run);
+}
+
+/// As by a frozen container: the engine cannot get on, and no time limit may hold that against it.
+#[test]
+fn a_standstill_of_everything_is_longer_than_a_time_limit_and_no_stall() {
+    let limit = "[engine]\nlimits = { stall_s = 2 }\n[run]\n";
+    let world = World::new(&TWO_CELLS.replace("[run]\n", limit));
+    let mut run = world.start(&slow(), &["--quants", "bf16"]);
+    run.until_it_says("warm-up 1/1:");
+    let all = world.survivors();
+    for pid in &all {
+        send(*pid, Signal::SIGSTOP);
+    }
+    sleep(Duration::from_secs(3));
+    for pid in &all {
+        send(*pid, Signal::SIGCONT);
+    }
+    one_step_again(&world, run);
+}
+
+/// To the end of a run of one cell that stood still in its first measured step.
+fn one_step_again(world: &World, run: Running) {
     let outcome = run.end();
     world.is_empty();
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);

@@ -65,9 +65,13 @@ pub(crate) fn inhabitants(world: &Path) -> Vec<u32> {
 /// Ends them, for tests that failed.
 pub(crate) fn end(pids: &[u32]) {
     for pid in pids {
-        let pid = Pid::from_raw(i32::try_from(*pid).expect("a pid"));
-        let _ = kill(pid, Signal::SIGKILL);
+        send(*pid, Signal::SIGKILL);
     }
+}
+
+/// Sends a signal, unless it has ended meanwhile.
+pub(crate) fn send(pid: u32, signal: Signal) {
+    let _ = kill(Pid::from_raw(i32::try_from(pid).expect("a pid")), signal);
 }
 
 /// The binary of this build, or another (a release) that `ROLLBENCH_BIN` names.
@@ -133,10 +137,7 @@ impl Bystander {
 impl Drop for Bystander {
     fn drop(&mut self) {
         for (pid, _) in &self.members {
-            let _ = kill(
-                Pid::from_raw(i32::try_from(*pid).expect("a pid")),
-                Signal::SIGTERM,
-            );
+            send(*pid, Signal::SIGTERM);
         }
         let _ = self.child.wait();
     }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
-use tokio::time::Instant;
 
 use super::event_reader::{EventReader, ReadError};
 use super::judge::judge;
@@ -19,7 +18,7 @@ use crate::engine::kernels::{kernels, weights};
 use crate::engine::surroundings::{chain, seconds, shown};
 use crate::engine::{Launch, Session, StepRequest, Urgency};
 use crate::event::{Event as RunEvent, EventSink};
-use crate::process::Guard;
+use crate::process::{Guard, Patience};
 use crate::record::{EngineFacts, ExitStatus, Failure, FailureKind, Phase, Role, Step, Stop};
 
 /// One engine, driven through `driver.py`.
@@ -67,10 +66,9 @@ impl OfflineSession {
 
 impl Session for OfflineSession {
     async fn ready(&mut self, events: &EventSink) -> Result<EngineFacts, Failure> {
-        let limit = self.launch.limits.start;
-        let deadline = Instant::now() + limit;
+        let mut patience = Patience::new(self.launch.limits.start);
         let what = "the engine is not ready";
-        match self.next(deadline, limit, what).await? {
+        match self.next(&mut patience, what).await? {
             Event::Hello { .. } => {}
             other => return Err(self.unexpected(&other, "its greeting")),
         }
@@ -82,13 +80,13 @@ impl Session for OfflineSession {
             sampling: &self.launch.sampling,
         });
         self.send(load).await;
-        let imported = match self.next(deadline, limit, what).await? {
+        let imported = match self.next(&mut patience, what).await? {
             Event::Imported(imported) => imported,
             other => return Err(self.unexpected(&other, "that vLLM is imported")),
         };
         self.phase = Phase::Load;
         events.emit(RunEvent::Phase { phase: Phase::Load });
-        match self.next(deadline, limit, what).await? {
+        match self.next(&mut patience, what).await? {
             Event::Ready(ready) => Ok(self.facts(imported, *ready)),
             other => Err(self.unexpected(&other, "that the engine is ready")),
         }
@@ -119,11 +117,10 @@ impl Session for OfflineSession {
         let run = encode(&Command::Step { id, file });
         self.send(reset + &run).await;
 
-        let limit = self.launch.limits.stall;
-        let mut deadline = Instant::now() + limit;
+        let mut patience = Patience::new(self.launch.limits.stall);
         loop {
             let what = "the step makes no progress";
-            match self.next(deadline, limit, what).await? {
+            match self.next(&mut patience, what).await? {
                 Event::Ok { done, .. } => {
                     if !done {
                         let text =
@@ -132,7 +129,7 @@ impl Session for OfflineSession {
                     }
                 }
                 Event::Progress(progress) => {
-                    deadline = Instant::now() + limit;
+                    patience.renew();
                     events.emit(RunEvent::Progress {
                         finished: progress.finished,
                         tokens: progress.tokens,
@@ -194,13 +191,8 @@ impl OfflineSession {
     }
 
     /// The next event that is not an error. Whatever ends the engine ends the wait: an error event, the driver's
-    /// exit, nonsense, or `deadline`, which is `limit` after `what` began to be true.
-    async fn next(
-        &mut self,
-        deadline: Instant,
-        limit: Duration,
-        what: &str,
-    ) -> Result<Event, Failure> {
+    /// exit, nonsense, or the end of the `patience` with which `what` is borne.
+    async fn next(&mut self, patience: &mut Patience, what: &str) -> Result<Event, Failure> {
         loop {
             if let Some(event) = self.pending.pop_front() {
                 return self.look(event).await;
@@ -220,8 +212,8 @@ impl OfflineSession {
                     self.exit = Some(exit);
                     self.collect()?;
                 }
-                () = tokio::time::sleep_until(deadline) => {
-                    let message = format!("{what} after {}", seconds(limit));
+                () = patience.over() => {
+                    let message = format!("{what} after {}", seconds(patience.limit()));
                     return Err(self.fail(FailureKind::Timeout, &message));
                 }
             }
@@ -356,8 +348,8 @@ impl OfflineSession {
         self.launch.limits.stop / 3
     }
 
-    async fn exits_within(&mut self, patience: Duration) -> bool {
-        let deadline = Instant::now() + patience;
+    async fn exits_within(&mut self, limit: Duration) -> bool {
+        let mut patience = Patience::new(limit);
         while self.exit.is_none() {
             tokio::select! {
                 biased;
@@ -367,7 +359,7 @@ impl OfflineSession {
                         self.events.discard();
                     }
                 }
-                () = tokio::time::sleep_until(deadline) => return false,
+                () = patience.over() => return false,
             }
         }
         true

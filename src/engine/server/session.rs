@@ -5,7 +5,6 @@ use std::pin::pin;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use tokio::time::Instant;
 
 use super::engine::LoadShape;
 use super::facts::{ServerFacts, kv_tokens};
@@ -20,7 +19,7 @@ use crate::load::{
     Api, Control, Driven, Expected, Limit, Load, LoadError, Pacing, Request, RequestEncoder,
     Target, Timeouts, drive,
 };
-use crate::process::Guard;
+use crate::process::{Guard, Patience};
 use crate::record::{
     EngineFacts, ExitStatus, Failure, FailureKind, Phase, Role, Step, StepStatus, Stop,
 };
@@ -248,23 +247,38 @@ impl ServerSession {
 impl Session for ServerSession {
     async fn ready(&mut self, events: &EventSink) -> Result<EngineFacts, Failure> {
         let limit = self.launch.limits.start;
-        let deadline = Instant::now() + limit;
+        let mut patience = Patience::new(limit);
         let control = self.control.clone();
         loop {
             if self.phase == Phase::Launch && ServerFacts::read(&self.launch.scratch).is_some() {
                 self.phase = Phase::Load;
                 events.emit(Event::Phase { phase: Phase::Load });
             }
-            if self.while_alive(control.is_healthy()).await? {
-                break;
+            let ask = async {
+                let healthy = control.is_healthy().await;
+                if !healthy {
+                    tokio::time::sleep(ASK_EVERY).await;
+                }
+                healthy
+            };
+            let healthy = tokio::select! {
+                healthy = self.while_alive(ask) => Some(healthy?),
+                () = patience.over() => None,
+            };
+            match healthy {
+                Some(true) => break,
+                Some(false) => {}
+                None => {
+                    let message = format!("the server is not ready after {}", seconds(limit));
+                    return Err(self.fail(FailureKind::Timeout, &message));
+                }
             }
-            if Instant::now() >= deadline {
-                let message = format!("the server is not ready after {}", seconds(limit));
-                return Err(self.fail(FailureKind::Timeout, &message));
-            }
-            self.while_alive(tokio::time::sleep(ASK_EVERY)).await?;
         }
-        let Ok(proved) = tokio::time::timeout_at(deadline, self.prove()).await else {
+        let proved = tokio::select! {
+            proved = self.prove() => Some(proved),
+            () = patience.over() => None,
+        };
+        let Some(proved) = proved else {
             let message = format!(
                 "the server answers /health, but has made no completion after {}",
                 seconds(limit)
