@@ -11,5 +11,6 @@ mod processes;
 mod records;
 mod resume;
 mod signals;
+mod terminal;
 mod until;
 mod world;
