@@ -4,40 +4,21 @@
 //! Times inside a session come from its records: an engine's start (launch to ready), its steps and its stop are the
 //! engine's; what is left of the wall time is rollbench's. On a busy machine these are upper bounds.
 
+mod lease;
+mod world;
+
 use std::fmt::Display;
 use std::fs;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
-use std::thread::sleep;
+use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
-use rollbench::record::{CellRecord, EngineStart, Step};
+use rollbench::record::{EngineStart, Step};
+use serde_json::json;
+
+use crate::world::{World, path, rollbench};
 
 /// Sequences of the big step: as many prompts, the most that its memory can be asked for.
 const SEQUENCES: u32 = 20_000;
-
-/// The default workload: 32 prompts x 8, 512 in, 256 out.
-const MATRIX: &str = r#"schema = 1
-[[precision]]
-name = "bf16"
-baseline = true
-[[precision]]
-name = "w8a8"
-[[model]]
-name = "m"
-checkpoints = { bf16 = "bf16", w8a8 = "w8a8" }
-"#;
-
-/// The binary of this build, or another one that `ROLLBENCH_BIN` names.
-fn rollbench() -> Command {
-    Command::new(path())
-}
-
-fn path() -> PathBuf {
-    std::env::var_os("ROLLBENCH_BIN")
-        .map_or_else(|| env!("CARGO_BIN_EXE_rollbench").into(), PathBuf::from)
-}
 
 fn main() -> ExitCode {
     println!("{:<76} {:>8} {:>9}", "what", "limit", "measured");
@@ -45,7 +26,13 @@ fn main() -> ExitCode {
     binary(&mut table);
     cells(&mut table);
     big_step(&mut table);
+    lease::supervision(&mut table);
     table.verdict()
+}
+
+/// An engine so fast that what is not the engine's shows.
+fn fast() -> serde_json::Value {
+    json!({"speed": 2_000_000})
 }
 
 fn binary(table: &mut Table) {
@@ -64,7 +51,7 @@ fn binary(table: &mut Table) {
 
 /// Five engine starts of each of two cells, three measured steps each.
 fn cells(table: &mut Table) {
-    let world = World::new();
+    let world = World::new(&fast());
     let begin = Instant::now();
     world.run(&["--blocks", "5", "--steps", "3"]);
     let wall = begin.elapsed();
@@ -94,7 +81,7 @@ fn cells(table: &mut Table) {
 
 /// A warm-up and three measured steps of 20,000 prompts of 512 tokens.
 fn big_step(table: &mut Table) {
-    let world = World::new();
+    let world = World::new(&fast());
     let sequences = SEQUENCES.to_string();
     let workload = "--quants bf16 -n 1 --output-len 2 --steps 3 --num-prompts";
     let args: Vec<&str> = workload.split(' ').chain([&*sequences]).collect();
@@ -161,108 +148,6 @@ fn since(start: &EngineStart, wall: SystemTime) -> Duration {
     let begun = SystemTime::try_from(start.clock.wall).expect("after 1970");
     let later = wall.duration_since(begun).unwrap_or_default();
     Duration::from_nanos(start.clock.mono_ns) + later
-}
-
-/// A folder with one model before the fake vLLM.
-struct World {
-    dir: tempfile::TempDir,
-}
-
-impl World {
-    fn new() -> Self {
-        // Short, for the names of sockets.
-        let dir = tempfile::Builder::new()
-            .prefix("rb")
-            .tempdir_in("/tmp")
-            .expect("a folder");
-        for precision in ["bf16", "w8a8"] {
-            let folder = dir.path().join(precision);
-            let config = r#"{"dtype": "bfloat16", "vocab_size": 150000}"#;
-            fs::create_dir(&folder).expect("made");
-            fs::write(folder.join("config.json"), config).expect("written");
-            fs::write(folder.join("model.safetensors"), "weights").expect("written");
-        }
-        fs::write(dir.path().join("rollbench.toml"), MATRIX).expect("written");
-        Self { dir }
-    }
-
-    /// `rollbench run ARGS` to its end.
-    fn run(&self, args: &[&str]) -> Seen {
-        let log = fs::File::create(self.dir.path().join("stderr")).expect("a log");
-        let child = rollbench()
-            .args(["run", "--python", "python3"])
-            .args(args)
-            .current_dir(self.dir.path())
-            .env(
-                "PYTHONPATH",
-                concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fakes"),
-            )
-            .env("FAKE_VLLM", r#"{"speed": 2000000}"#)
-            .env("HOME", self.dir.path())
-            .env("ROLLBENCH_RUNTIME_DIR", self.dir.path().join("runs"))
-            .env_remove("ROLLBENCH_CONFIG")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .process_group(0)
-            .spawn()
-            .expect("it starts");
-        let (succeeded, seen) = watch(child, &self.dir.path().join("benchmark_results/.journal"));
-        let said = fs::read_to_string(self.dir.path().join("stderr")).unwrap_or_default();
-        assert!(succeeded, "rollbench failed:\n{said}");
-        seen
-    }
-
-    fn record_path(&self, precision: &str) -> PathBuf {
-        self.dir
-            .path()
-            .join(format!("benchmark_results/m_{precision}.json"))
-    }
-
-    fn record(&self, precision: &str) -> CellRecord {
-        let json = fs::read(self.record_path(precision)).expect("a record");
-        serde_json::from_slice(&json).expect("a record is JSON")
-    }
-}
-
-/// What was seen of a run from outside.
-#[derive(Default)]
-struct Seen {
-    /// `VmHWM` of rollbench alone. It only grows: the last look before the end counts.
-    peak_bytes: u64,
-    /// When its journal was written to, oldest first.
-    journal: Vec<SystemTime>,
-}
-
-/// Until it ends, and whether it succeeded.
-fn watch(mut child: Child, journal: &Path) -> (bool, Seen) {
-    let pid = child.id().to_string();
-    let status = Path::new("/proc").join(pid).join("status");
-    let mut seen = Seen::default();
-    loop {
-        seen.peak_bytes = seen.peak_bytes.max(high_water(&status).unwrap_or(0));
-        seen.journal.extend(last_write(journal));
-        seen.journal.dedup();
-        if let Some(ended) = child.try_wait().expect("it is our child") {
-            return (ended.success(), seen);
-        }
-        sleep(Duration::from_millis(5));
-    }
-}
-
-/// Of any file in `folder`; absent if there is none yet.
-fn last_write(folder: &Path) -> Option<SystemTime> {
-    let files = fs::read_dir(folder).ok()?;
-    let times = files.filter_map(|file| file.ok()?.metadata().ok()?.modified().ok());
-    times.max()
-}
-
-/// Bytes; absent once the process is gone.
-fn high_water(status: &Path) -> Option<u64> {
-    let text = fs::read_to_string(status).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(1024 * kib)
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {

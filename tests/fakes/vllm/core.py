@@ -1,6 +1,7 @@
 """The engine core: a spawned process that makes tokens at a set speed, and its worker."""
 
 import collections
+import hashlib
 import os
 import signal
 import subprocess
@@ -87,6 +88,17 @@ def start_worker(fault):
                 os._exit(0)
 
 
+def spend(tokens, rate):
+    """The time that tokens take, or with `work` so many rounds of hashing for each: the same for the same tokens."""
+    work = settings.SETTINGS.get("work")
+    if work is None:
+        time.sleep(tokens / rate)
+        return
+    digest = b""
+    for _ in range(tokens * work):
+        digest = hashlib.sha256(digest).digest()
+
+
 def run(connection, requests, rate, max_num_seqs, due):
     """Every running sequence gets its share of an iteration's tokens; waiting ones follow as others end."""
     waiting = collections.deque(requests)
@@ -100,7 +112,7 @@ def run(connection, requests, rate, max_num_seqs, due):
         share = min(share, min(left for left, _, _ in running.values()))
         if any(first is None for _, _, first in running.values()):
             share = 1
-        time.sleep(share * len(running) / rate)
+        spend(share * len(running), rate)
         made += share * len(running)
         if due == "kill_core_in_step" and made > total / 2:
             os.kill(os.getpid(), signal.SIGKILL)
