@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reqwest::header::LOCATION;
 use reqwest::{Client, StatusCode};
 use serde::Deserialize;
 
@@ -142,6 +143,15 @@ impl Control {
         let answer = self.authorized(self.client.get(&url)).send().await;
         let answer = answer.map_err(|error| unreachable(&url, &error))?;
         let status = answer.status();
+        if status.is_redirection()
+            && let Some(to) = answer.headers().get(LOCATION)
+        {
+            return Err(ControlError::Status {
+                url,
+                status: status.as_u16(),
+                body: format!("redirected to {}", excerpt(to.as_bytes(), 200)),
+            });
+        }
         let body = answer
             .bytes()
             .await

@@ -125,7 +125,13 @@ impl Outcome {
                 .usage
                 .filter(|_| choices == 1)
                 .map(|u| u.completion_tokens);
-            let (output_tokens, tokens) = count(&choice, usage_tokens, &mut self.client.counted);
+            // A response that broke off has no usage to send: that says nothing of the server.
+            let mut broken = Counted::default();
+            let counted = match answer.error {
+                None => &mut self.client.counted,
+                Some(_) => &mut broken,
+            };
+            let (output_tokens, tokens) = count(&choice, usage_tokens, counted);
             let columns = &mut self.sequences;
             columns.group.push(choice.expected.group);
             columns.sample.push(choice.expected.sample);
@@ -191,7 +197,7 @@ impl Outcome {
         }
         if self.client.counted.chunks > 0 {
             self.reasons.push(format!(
-                "the tokens of {} sequences are counted from chunks: the server sends no usage",
+                "the tokens of {} of {rows} sequences are counted from chunks: the server sends no usage",
                 self.client.counted.chunks
             ));
         }

@@ -164,6 +164,182 @@ fn failures_have_exit_codes_and_hints() {
     );
 }
 
+/// The exit code, and the lines that say what is wrong and what to do.
+fn told(output: &Output, port: u16) -> String {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let wanted = |l: &&str| l.starts_with("error: ") || l.starts_with("hint: ");
+    let lines: Vec<String> = text
+        .lines()
+        .filter(wanted)
+        .map(|l| l.replace(&port.to_string(), "PORT"))
+        .collect();
+    format!("{:?}\n{}", output.status.code(), lines.join("\n"))
+}
+
+#[test]
+fn an_address_that_is_none_is_told_with_what_to_write() {
+    let out = tempfile::tempdir().expect("a folder");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let closed = listener.local_addr().expect("bound").port();
+    drop(listener);
+    let said = |url: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rollbench"));
+        command.args(["load", url]).current_dir(out.path());
+        told(&command.output().expect("rollbench starts"), closed)
+    };
+    let all = [
+        said("https://127.0.0.1:8000"),
+        said("http://"),
+        said("http://key@127.0.0.1:8000"),
+        said("127.0.0.1:port"),
+        said(&format!("127.0.0.1:{closed}")),
+    ];
+    insta::assert_snapshot!(all.join("\n"), @r#"
+    Some(2)
+    error: `https://127.0.0.1:8000`: TLS is not supported, it would be measured with the server; give the server's own http:// address
+    Some(2)
+    error: `http://` is not a URL (empty host); write http://HOST:PORT
+    Some(2)
+    error: the URL holds a user name or password; give the key in the environment (OPENAI_API_KEY)
+    Some(2)
+    error: `127.0.0.1:port` is not a URL (invalid port number); write http://HOST:PORT
+    Some(3)
+    error: cannot reach http://127.0.0.1:PORT/v1/models: Connection refused (os error 111)
+    hint: is the server up, and is this its host and port? `vllm serve` listens on port 8000
+    "#);
+    let unknown = said("no-such-host.invalid:8000");
+    assert!(
+        unknown.starts_with("Some(3)\nerror: cannot resolve `no-such-host.invalid:8000`: "),
+        "{unknown}"
+    );
+    assert_eq!(std::fs::read_dir(out.path()).expect("a folder").count(), 0);
+}
+
+#[test]
+fn a_server_that_is_another_one_is_told_before_anything_is_sent() {
+    let mock = Mock::start();
+    let out = tempfile::tempdir().expect("a folder");
+    let said = |scenario: &str| told(&run(&mock, scenario, "", out.path()), mock.port());
+    let all = [
+        said("models=html"),
+        said("models=missing"),
+        said("models=moved"),
+        said("models=none"),
+        said("status=404"),
+        said("fault=redirect"),
+        said("fault=gateway"),
+        said("fault=hangup"),
+        said("fault=error,at=1"),
+    ];
+    insta::assert_snapshot!(all.join("\n"), @r#"
+    Some(3)
+    error: http://127.0.0.1:PORT/models=html/v1/models does not answer as an OpenAI-compatible server: <!DOCTYPE html> <html><head><title>Welcome</title></head></html>
+    hint: give the server's root, such as http://127.0.0.1:8000; /v1 is added
+    Some(3)
+    error: http://127.0.0.1:PORT/models=missing/v1/models answers HTTP 404: {"detail":"Not Found"}
+    hint: give the server's root, such as http://127.0.0.1:8000; /v1 is added
+    Some(3)
+    error: http://127.0.0.1:PORT/models=moved/v1/models answers HTTP 307: redirected to http://other:8000/v1
+    hint: the server redirects: give the address that it redirects to
+    Some(3)
+    error: the server lists no model
+    hint: name one with --model
+    Some(3)
+    error: a first request to http://127.0.0.1:PORT/status=404/v1/completions failed: HTTP 404: {"error":{"message":"This model's maximum context length is 2048 tokens.","code":400}}
+    hint: the server does not have this endpoint; try --api chat, or give its root as URL
+    Some(3)
+    error: a first request to http://127.0.0.1:PORT/fault=redirect/v1/completions failed: HTTP 307, redirected to http://other:8000/v1; give that address
+    hint: the server redirects: give the address that it redirects to
+    Some(3)
+    error: a first request to http://127.0.0.1:PORT/fault=gateway/v1/completions failed: HTTP 502 with an HTML page: <!DOCTYPE html> <html><head><title>Welcome</title></head></html>
+    hint: the server, or one behind it, is not ready: wait until it is, or look into its log
+    Some(3)
+    error: a first request to http://127.0.0.1:PORT/fault=hangup/v1/completions failed: the server closed the connection without an answer
+    hint: look into the server's log
+    Some(3)
+    error: a first request to http://127.0.0.1:PORT/fault=error,at=1/v1/completions failed: the server reported an error in the stream: EngineCore encountered an issue
+    hint: look into the server's log
+    "#);
+}
+
+#[test]
+fn more_streams_than_files_are_refused_before_the_run() {
+    let mock = Mock::start();
+    let out = tempfile::tempdir().expect("a folder");
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -n 256 && exec \"$@\"", "sh"])
+        .arg(env!("CARGO_BIN_EXE_rollbench"))
+        .args(["load", &format!("127.0.0.1:{}", mock.port())])
+        .args(["--num-prompts", "1000", "--warmup", "0"])
+        .current_dir(out.path())
+        .output()
+        .expect("a shell");
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        text.contains("error: 1000 streams need ")
+            && text.contains(" open files, and the hard limit is 256")
+            && text.contains("hint: raise it (`ulimit -Hn`"),
+        "{text}"
+    );
+    // One request, to see whether the server takes one, and none of the run.
+    assert_eq!(mock.truth().requests.len(), 1);
+}
+
+#[test]
+fn what_is_odd_about_a_run_is_said_beside_its_numbers() {
+    let mock = Mock::start();
+    let out = tempfile::tempdir().expect("a folder");
+    let marks = |scenario: &str, flags: &str| {
+        let flags = format!("--num-prompts 8 --output-len 5 --warmup 0 {flags}");
+        let output = run(&mock, scenario, &flags, out.path());
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let marks: Vec<&str> = text
+            .lines()
+            .filter(|l| l.starts_with("  ! ") && !l.contains("the load client"))
+            .collect();
+        format!("{:?}\n{}", output.status.code(), marks.join("\n"))
+    };
+    let all = [
+        marks("ttft=50,usage=0", ""),
+        marks("ttft=50,extra=2", ""),
+        marks("ttft=50,extra=-1", ""),
+        marks("ttft=50,fault=cut,at=2,every=3", ""),
+        marks("ttft=50,fault=stall,at=2,every=4", "--token-timeout 0.3"),
+        marks("ttft=50,fault=nonsense,at=1,every=8", ""),
+    ];
+    insta::assert_snapshot!(all.join("\n"), @r#"
+    Some(0)
+      ! the tokens of 8 of 8 sequences are counted from chunks: the server sends no usage
+    Some(0)
+      ! 8 of 8 sequences have another length than asked for
+    Some(0)
+      ! 8 of 8 sequences have another length than asked for
+    Some(1)
+      ! 3 of 8 sequences failed, the first: the stream was cut off after 2 chunks: the server closed the connection
+    Some(1)
+      ! 2 of 8 sequences failed, the first: no further token within 300ms
+    Some(1)
+      ! 1 of 8 sequences failed, the first: a data line that is no chunk (EOF while parsing an object at line 1 column 14): {"choices": [{
+    "#);
+    // Each request's own length is in the record, beside what was asked.
+    let output = run(
+        &mock,
+        "extra=2",
+        "--num-prompts 2 --output-len 5",
+        out.path(),
+    );
+    assert!(output.status.success(), "{output:?}");
+    let step = record(out.path())
+        .starts
+        .remove(0)
+        .steps
+        .pop()
+        .expect("measured");
+    assert_eq!(step.sequences.requested_tokens, [5, 5]);
+    assert_eq!(step.sequences.output_tokens, [7, 7]);
+}
+
 #[test]
 fn an_interrupted_load_keeps_what_it_has() {
     let mock = Mock::start();

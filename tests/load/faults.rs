@@ -1,11 +1,12 @@
 //! Servers that fail, in every way that we know of.
 
+use std::net::TcpStream;
 use std::time::Duration;
 
 use rollbench::load::{Api, LoadError, Outcome, Target, Watch};
 use rollbench::record::StepStatus;
 
-use crate::support::{Mock, load, requests, run};
+use crate::support::{Mock, assert_sound, load, requests, run};
 
 /// What the client says about a server that behaves like `scenario`.
 fn said(mock: &Mock, scenario: &str) -> String {
@@ -32,13 +33,16 @@ fn every_fault_has_its_words() {
         "status=400",
         "status=503",
         "fault=html",
+        "fault=gateway",
         "fault=json",
+        "fault=gzip",
         "fault=redirect",
         "fault=stall",
         "fault=stall,at=2",
         "fault=reset",
         "fault=reset,at=2",
         "fault=cut,at=2",
+        "fault=early",
         "fault=early,at=2",
         "fault=error,at=2",
         "fault=nonsense,at=2",
@@ -51,13 +55,16 @@ fn every_fault_has_its_words() {
         status=400: HTTP 400: {"error":{"message":"This model's maximum context length is 2048 tokens.","code":400}}
         status=503: HTTP 503: {"error":{"message":"This model's maximum context length is 2048 tokens.","code":400}}
         fault=html: an HTML page instead of a token stream: <!DOCTYPE html> <html><head><title>Welcome</title></head></html>
+        fault=gateway: HTTP 502 with an HTML page: <!DOCTYPE html> <html><head><title>Welcome</title></head></html>
         fault=json: no token stream (application/json): {"choices":[]}
+        fault=gzip: the server compresses its stream, although it was not asked to
         fault=redirect: HTTP 307, redirected to http://other:8000/v1; give that address
         fault=stall: no token within 100ms
         fault=stall,at=2: no further token within 150ms
         fault=reset: the connection broke before the first token: Connection reset by peer (os error 104)
         fault=reset,at=2: the connection broke after 2 chunks: Connection reset by peer (os error 104)
         fault=cut,at=2: the stream was cut off after 2 chunks: the server closed the connection
+        fault=early: the stream ended without a single token
         fault=early,at=2: the stream ended early after 2 chunks, without a finish_reason and without [DONE]
         fault=error,at=2: the server reported an error in the stream: EngineCore encountered an issue
         fault=nonsense,at=2: a data line that is no chunk (EOF while parsing an object at line 1 column 14): {"choices": [{
@@ -108,6 +115,42 @@ fn a_length_other_than_asked_is_reported() {
         outcome.reasons,
         ["1 of 1 sequences have another length than asked for"]
     );
+}
+
+#[test]
+fn a_server_that_closes_each_connection_costs_connections_and_nothing_else() {
+    let mock = Mock::start();
+    let target = mock.target("ttft=10,itl=1,close=1", Api::Completions);
+    let mut closed = load(target.clone(), 40);
+    closed.max_concurrency = Some(4);
+    let outcome = run(&closed, requests(&target, 40, 1, 5));
+    assert_sound(&outcome);
+    assert_eq!(mock.truth().requests.len(), 40);
+    // Connecting is in the send lag, where it is due, and in no latency.
+    let online = &outcome.online;
+    let late = (0..40).filter(|row| online.connected_ns[*row] > Some(online.due_ns[*row]));
+    assert_eq!(late.count(), 36, "all but the first four");
+}
+
+#[test]
+fn a_server_that_takes_no_connection_is_given_up_after_the_limit() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let backlog = nix::sys::socket::Backlog::new(0).expect("a length");
+    nix::sys::socket::listen(&listener, backlog).expect("it listens");
+    let address = listener.local_addr().expect("bound");
+    // Nobody accepts: once the queue is full, connecting hangs.
+    let wait = Duration::from_millis(50);
+    let mut queued = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, wait) {
+        queued.push(stream);
+    }
+    let target = Target::parse(&address.to_string(), Api::Completions).expect("a URL");
+    let mut load = load(target.clone(), 1);
+    load.timeouts.connect = Duration::from_millis(200);
+    let requests = requests(&target, 1, 1, 5).into_iter();
+    let error = rollbench::load::run(&load, requests, &Watch::default());
+    let error = error.expect_err("nobody accepts").to_string();
+    assert_eq!(error, format!("cannot connect to {address}: timed out"));
 }
 
 #[test]

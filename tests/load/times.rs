@@ -136,7 +136,7 @@ fn without_usage_chunks_are_counted_and_that_is_said() {
     assert_eq!(outcome.status, StepStatus::Invalid);
     assert_eq!(
         outcome.reasons,
-        ["the tokens of 4 sequences are counted from chunks: the server sends no usage"]
+        ["the tokens of 4 of 4 sequences are counted from chunks: the server sends no usage"]
     );
     // Several tokens a chunk, with usage: the sum is known, the spread is not.
     let target = mock.target("pack=2", Api::Completions);

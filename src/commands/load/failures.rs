@@ -61,6 +61,13 @@ pub(super) fn refused(target: &Target, options: &LoadOptions, error: &str) -> Co
         "the server wants a key: set OPENAI_API_KEY"
     } else if error.starts_with("HTTP 404") {
         "the server does not have this endpoint; try --api chat, or give its root as URL"
+    } else if error.starts_with("HTTP 3") {
+        "the server redirects: give the address that it redirects to"
+    } else if ["HTTP 502", "HTTP 503", "HTTP 504"]
+        .iter()
+        .any(|s| error.starts_with(s))
+    {
+        "the server, or one behind it, is not ready: wait until it is, or look into its log"
     } else if error.starts_with("no token within") {
         "the server takes requests and makes no token: look into its log"
     } else if error.contains("instead of a token stream") || error.starts_with("no token stream") {

@@ -66,7 +66,8 @@ async fn model(options: &LoadOptions, control: &Control) -> Result<String, Comma
     let models = control.models().await?;
     let names: Vec<&str> = models.iter().map(|m| m.id.as_str()).collect();
     match &options.model {
-        Some(name) if names.contains(&name.as_str()) => Ok(name.clone()),
+        // A server that lists none may have one all the same.
+        Some(name) if names.is_empty() || names.contains(&name.as_str()) => Ok(name.clone()),
         Some(name) => Err(
             CommandError::usage(format!("the server has no model `{name}`"))
                 .hint(format!("it has: {}", names.join(", "))),

@@ -6,9 +6,11 @@ use std::net::TcpStream;
 use nix::sys::socket::{setsockopt, sockopt};
 use rollbench::clock::mono_ns;
 
-use super::scenario::{Fault, Scenario};
+use super::scenario::{Fault, Models, Scenario};
 use super::stream::{self, Body};
 use super::truth::{TrueRequest, Truth};
+
+const PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Welcome</title></head></html>";
 
 /// What a connection needs next.
 pub(crate) enum Next {
@@ -138,7 +140,11 @@ impl Connection {
         out.extend_from_slice(b"0\r\n\r\n");
         self.send(&out)?;
         self.finish(truth, true);
-        Ok(Next::Idle)
+        Ok(if scenario.close {
+            Next::Close
+        } else {
+            Next::Idle
+        })
     }
 
     /// The connection goes, whatever was on it.
@@ -198,7 +204,7 @@ impl Connection {
         };
         let choices = body.n as usize;
         let mut told = TrueRequest {
-            key: body.prompt.first().copied().unwrap_or(0),
+            key: body.prompt.key(),
             prompt: body.prompt_tokens(),
             received_ns,
             write_ns: vec![Vec::new(); choices],
@@ -212,16 +218,10 @@ impl Connection {
                 "application/json",
                 "{\"error\":{\"message\":\"This model's maximum context length is 2048 tokens.\",\"code\":400}}",
             )),
-            Fault::Html => Some(self.whole(
-                200,
-                "text/html",
-                "<!DOCTYPE html>\n<html><head><title>Welcome</title></head></html>",
-            )),
+            Fault::Html => Some(self.whole(200, "text/html", PAGE)),
+            Fault::Gateway => Some(self.whole(502, "text/html", PAGE)),
             Fault::Json => Some(self.whole(200, "application/json", "{\"choices\":[]}")),
-            Fault::Redirect => {
-                self.send(b"HTTP/1.1 307 Temporary Redirect\r\nlocation: http://other:8000/v1\r\ncontent-length: 0\r\n\r\n")?;
-                Some(Ok(Next::Idle))
-            }
+            Fault::Redirect => Some(self.redirect()),
             Fault::Garbage => {
                 self.send(b"220 mail.example.org ESMTP\r\n")?;
                 Some(Ok(Next::Close))
@@ -236,6 +236,13 @@ impl Connection {
         truth.open += 1;
         truth.peak = truth.peak.max(truth.open);
         let mut out = stream::HEAD.as_bytes().to_vec();
+        if scenario.fault == Fault::Gzip {
+            out.extend_from_slice(b"content-encoding: gzip\r\n");
+        }
+        if scenario.close {
+            out.extend_from_slice(b"connection: close\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
         told.head_ns = mono_ns();
         if body.chat() {
             told.role_ns = Some(told.head_ns);
@@ -258,6 +265,15 @@ impl Connection {
 
     fn get(&mut self, path: &str, truth: &mut Truth) -> io::Result<Next> {
         if path.ends_with("/v1/models") {
+            match Scenario::parse(path).map(|scenario| scenario.models) {
+                Ok(Models::Mock) | Err(_) => {}
+                Ok(Models::None) => return self.whole(200, "application/json", "{\"data\":[]}"),
+                Ok(Models::Html) => return self.whole(200, "text/html", PAGE),
+                Ok(Models::Missing) => {
+                    return self.whole(404, "application/json", "{\"detail\":\"Not Found\"}");
+                }
+                Ok(Models::Moved) => return self.redirect(),
+            }
             let models = "{\"object\":\"list\",\"data\":[{\"id\":\"mock\",\"object\":\"model\",\"root\":\"/models/mock\",\
                           \"max_model_len\":40960}]}";
             return self.whole(200, "application/json", models);
@@ -291,6 +307,11 @@ impl Connection {
             )
             .as_bytes(),
         )?;
+        Ok(Next::Idle)
+    }
+
+    fn redirect(&mut self) -> io::Result<Next> {
+        self.send(b"HTTP/1.1 307 Temporary Redirect\r\nlocation: http://other:8000/v1\r\ncontent-length: 0\r\n\r\n")?;
         Ok(Next::Idle)
     }
 

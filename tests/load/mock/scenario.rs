@@ -25,6 +25,25 @@ pub(crate) struct Scenario {
     pub(crate) empty_end: bool,
     /// Of an HTTP error.
     pub(crate) status: u16,
+    /// Each connection takes one request.
+    pub(crate) close: bool,
+    /// What `/v1/models` answers.
+    pub(crate) models: Models,
+}
+
+/// What `/v1/models` answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Models {
+    /// That there is one, `mock`.
+    Mock,
+    /// That there is none.
+    None,
+    /// A page.
+    Html,
+    /// 404.
+    Missing,
+    /// A redirect.
+    Moved,
 }
 
 /// What goes wrong.
@@ -54,6 +73,10 @@ pub(crate) enum Fault {
     Nonsense,
     /// The connection is closed as soon as the request is there.
     Hangup,
+    /// A proxy's page for a server that is not there.
+    Gateway,
+    /// A stream that says it is compressed.
+    Gzip,
 }
 
 impl Scenario {
@@ -71,6 +94,8 @@ impl Scenario {
             odd: false,
             empty_end: false,
             status: 500,
+            close: false,
+            models: Models::Mock,
         };
         let first = path.trim_start_matches('/').split('/').next().unwrap_or("");
         for pair in first.split(',').filter(|_| first.contains('=')) {
@@ -90,6 +115,16 @@ impl Scenario {
                     scenario.fault = Fault::Status;
                     scenario.status = number()? as u16;
                 }
+                "close" => scenario.close = number()? > 0.0,
+                "models" => {
+                    scenario.models = match value {
+                        "none" => Models::None,
+                        "html" => Models::Html,
+                        "missing" => Models::Missing,
+                        "moved" => Models::Moved,
+                        _ => return Err(pair.to_owned()),
+                    }
+                }
                 "fault" => {
                     scenario.fault = match value {
                         "html" => Fault::Html,
@@ -103,6 +138,8 @@ impl Scenario {
                         "garbage" => Fault::Garbage,
                         "nonsense" => Fault::Nonsense,
                         "hangup" => Fault::Hangup,
+                        "gateway" => Fault::Gateway,
+                        "gzip" => Fault::Gzip,
                         _ => return Err(pair.to_owned()),
                     }
                 }

@@ -9,7 +9,7 @@ use super::scenario::Scenario;
 pub(crate) struct Body {
     pub(crate) model: String,
     #[serde(default)]
-    pub(crate) prompt: Vec<u32>,
+    pub(crate) prompt: Prompt,
     #[serde(default)]
     pub(crate) messages: Vec<serde_json::Value>,
     #[serde(default)]
@@ -28,6 +28,31 @@ fn one() -> u32 {
     1
 }
 
+/// Of `/v1/completions`.
+#[derive(Debug, serde::Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Prompt {
+    Ids(Vec<u32>),
+    /// As `vllm bench serve` sends it.
+    Text(String),
+}
+
+impl Default for Prompt {
+    fn default() -> Self {
+        Self::Ids(Vec::new())
+    }
+}
+
+impl Prompt {
+    /// What a test tells requests apart by.
+    pub(crate) fn key(&self) -> u32 {
+        match self {
+            Self::Ids(ids) => ids.first().copied().unwrap_or(0),
+            Self::Text(_) => 0,
+        }
+    }
+}
+
 impl Body {
     pub(crate) fn chat(&self) -> bool {
         !self.messages.is_empty()
@@ -43,13 +68,16 @@ impl Body {
             let text = self.messages[0]["content"].as_str().unwrap_or("");
             text.split(' ').count() as u32 + 3
         } else {
-            self.prompt.len() as u32
+            match &self.prompt {
+                Prompt::Ids(ids) => ids.len() as u32,
+                Prompt::Text(text) => text.split(' ').count() as u32,
+            }
         }
     }
 }
 
 pub(crate) const HEAD: &str = "HTTP/1.1 200 OK\r\ndate: Tue, 01 Sep 2026 08:00:00 GMT\r\nserver: uvicorn\r\n\
-    content-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n";
+    content-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n";
 
 /// One event as one HTTP chunk.
 pub(crate) fn event(out: &mut Vec<u8>, scenario: &Scenario, json: &str) {
