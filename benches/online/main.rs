@@ -1,30 +1,93 @@
-//! How good the load client is: its error and its cost beside a bare TCP reader and `vllm bench serve`, against a
-//! server that keeps the truth. Prints the tables of `docs/online-client.md`.
+//! How good the load client is: its error and its cost beside a bare TCP reader and vLLM's own two clients, against a
+//! server that keeps the truth. Prints the tables of `docs/online.md`.
 //!
-//!     cargo bench --bench online                      everything, about half an hour
-//!     cargo bench --bench online -- --repeats 1 --streams 16,128
-//!     VLLM_PYTHON=ENV/bin/python TOKENIZER=DIR cargo bench --bench online
+//!     cargo bench --bench online                       without peers, six minutes
+//!     VLLM_RS=FILE VLLM_PYTHON=ENV/bin/python TOKENIZER=DIR cargo bench --bench online       with them, under ten
+//!     cargo bench --bench online -- --quick            everything once and small: to see that it works
 //!
-//! The machine should have nothing else to do: every client shares its processors with the server. Clients take
-//! turns in every round, so that a disturbance meets all of them.
+//! `vllm/vllm-rs` is in vLLM's wheels for GPUs (0.22 and newer), runs without one, and can be taken out of the wheel;
+//! `TOKENIZER` is the folder of any tokenizer that vLLM loads.
+//!
+//! The machine should have nothing else to do: every client shares its processors with the server.
 
 mod client;
+mod rounds;
+mod run;
 mod sink;
+mod tables;
 mod truth;
 
 use std::process::ExitCode;
+use std::time::Instant;
 
-use client::{Client, Run};
+use client::Client;
+use tables::Bench;
 use truth::Mock;
 
-/// As a small model on an accelerator: 50 tokens a second and stream.
-const TTFT_MS: f64 = 50.0;
-const ITL_MS: f64 = 20.0;
-
-struct Options {
+/// How much is run.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    /// All at once.
     streams: Vec<u32>,
     repeats: usize,
+    /// Of a client that takes long to start.
+    slow_repeats: usize,
+    /// Per response, where the streams are varied.
     tokens: u32,
+    /// Per response, where the cost is measured.
+    long_tokens: u32,
+    /// Streams and tokens of the large runs.
+    large: (u32, u32),
+    many: (u32, u32),
+}
+
+impl Options {
+    fn full() -> Self {
+        Self {
+            streams: vec![16, 128, 512, 1024],
+            repeats: 5,
+            slow_repeats: 1,
+            tokens: 128,
+            long_tokens: 384,
+            large: (1024, 1024),
+            many: (10_000, 8),
+        }
+    }
+
+    fn quick() -> Self {
+        Self {
+            streams: vec![16, 128],
+            repeats: 1,
+            slow_repeats: 1,
+            tokens: 32,
+            long_tokens: 128,
+            large: (256, 64),
+            many: (2000, 4),
+        }
+    }
+
+    fn parse(args: &[String]) -> Option<Self> {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let mut args = args.iter().filter(|a| **a != "--bench").peekable();
+        let mut options = match args.next_if_eq(&&"--quick") {
+            Some(_) => Self::quick(),
+            None => Self::full(),
+        };
+        while let Some(flag) = args.next() {
+            let value = args.next()?;
+            match *flag {
+                "--streams" => {
+                    let streams = value.split(',').map(|s| s.parse().ok());
+                    options.streams = streams.collect::<Option<_>>()?;
+                }
+                "--repeats" => options.repeats = value.parse().ok().filter(|n| *n > 0)?,
+                "--slow-repeats" => options.slow_repeats = value.parse().ok()?,
+                "--tokens" => options.tokens = value.parse().ok().filter(|n| *n > 1)?,
+                _ => return None,
+            }
+        }
+        Some(options)
+    }
 }
 
 fn main() -> ExitCode {
@@ -32,123 +95,40 @@ fn main() -> ExitCode {
     if args.first().is_some_and(|a| a == "--sink") {
         return sink::main(&args[1..]);
     }
-    let Some(options) = options(&args) else {
+    let Some(options) = Options::parse(&args) else {
         eprintln!(
-            "usage: cargo bench --bench online -- [--repeats N] [--streams A,B,...] [--tokens N]"
+            "usage: cargo bench --bench online -- [--quick] [--streams A,B,...] [--repeats N] [--slow-repeats N] [--tokens N]"
         );
         return ExitCode::from(2);
     };
-    let mock = Mock::start();
-    let mut clients = vec![Client::Sink, Client::Rollbench];
-    clients.extend(Client::vllm_from_env());
-    accuracy(&mock, &clients, &options);
-    cost(&mock, &clients, &options);
-    size(&mock);
+    let begin = Instant::now();
+    let bench = Bench::new(Mock::start(), Client::all(), options);
+    println!("{}\n", machine());
+    let accuracy = bench.accuracy();
+    let cost = bench.cost();
+    bench.peak();
+    bench.many();
+    let large = bench.large();
+    tables::held(&accuracy, &cost, large.as_ref());
+    eprintln!("{:.0} s in all", begin.elapsed().as_secs_f64());
     ExitCode::SUCCESS
 }
 
-fn options(args: &[String]) -> Option<Options> {
-    let mut options = Options {
-        streams: vec![16, 128, 512, 1024],
-        repeats: 5,
-        tokens: 256,
-    };
-    let mut args = args.iter().filter(|a| *a != "--bench");
-    while let Some(flag) = args.next() {
-        let value = args.next()?;
-        match flag.as_str() {
-            "--streams" => {
-                options.streams = value
-                    .split(',')
-                    .map(|s| s.parse().ok())
-                    .collect::<Option<_>>()?;
-            }
-            "--repeats" => options.repeats = value.parse().ok().filter(|n| *n > 0)?,
-            "--tokens" => options.tokens = value.parse().ok().filter(|n| *n > 1)?,
-            _ => return None,
-        }
-    }
-    Some(options)
-}
-
-/// What each client reported against what the server did, the median over the rounds.
-fn accuracy(mock: &Mock, clients: &[Client], options: &Options) {
-    println!(
-        "### Accuracy: TTFT {TTFT_MS} ms, ITL {ITL_MS} ms, {} tokens; median of {} rounds, clients in turn\n",
-        options.tokens, options.repeats
-    );
-    println!(
-        "| streams | client | mean TTFT, error | p99 ITL, error | TTFT at the server | spread of the error |"
-    );
-    println!("| ---: | --- | ---: | ---: | ---: | ---: |");
-    for streams in &options.streams {
-        let mut runs: Vec<Vec<Run>> = clients.iter().map(|_| Vec::new()).collect();
-        for _ in 0..options.repeats {
-            for (client, runs) in clients.iter().zip(&mut runs) {
-                runs.push(client.run(mock, *streams, options.tokens, TTFT_MS, ITL_MS));
-            }
-        }
-        for (client, runs) in clients.iter().zip(&runs) {
-            let of = |value: fn(&Run) -> f64| median(runs.iter().map(value).collect());
-            let errors = || runs.iter().map(Run::ttft_error_ms);
-            let low = errors().fold(f64::INFINITY, f64::min);
-            let high = errors().fold(f64::NEG_INFINITY, f64::max);
-            println!(
-                "| {streams} | {client} | {:+.2} ms | {:+.2} ms | {:.2} ms | {low:+.2} to {high:+.2} ms |",
-                of(Run::ttft_error_ms),
-                of(Run::itl_p99_error_ms),
-                of(|run| run.true_ttft_ms),
-            );
-        }
-    }
-    println!();
-}
-
-/// Processor time per event, with nearly one read for each.
-fn cost(mock: &Mock, clients: &[Client], options: &Options) {
-    const STREAMS: u32 = 256;
-    println!(
-        "### Cost: {STREAMS} streams, ITL {ITL_MS} ms, {} tokens; median of {} rounds\n",
-        options.tokens, options.repeats
-    );
-    println!(
-        "| client | CPU s per million events | CPU s in all | memory at most | start to first request |"
-    );
-    println!("| --- | ---: | ---: | ---: | ---: |");
-    let mut runs: Vec<Vec<Run>> = clients.iter().map(|_| Vec::new()).collect();
-    for _ in 0..options.repeats {
-        for (client, runs) in clients.iter().zip(&mut runs) {
-            runs.push(client.run(mock, STREAMS, options.tokens, TTFT_MS, ITL_MS));
-        }
-    }
-    for (client, runs) in clients.iter().zip(&runs) {
-        let of = |value: fn(&Run) -> f64| median(runs.iter().map(value).collect());
-        println!(
-            "| {client} | {:.1} | {:.2} | {:.0} MB | {:.3} s |",
-            of(Run::cpu_s_per_million),
-            of(|run| run.cpu_s),
-            of(|run| run.memory_mb),
-            of(|run| run.first_request_s),
-        );
-    }
-    println!();
-}
-
-/// A million tokens in flight at once.
-fn size(mock: &Mock) {
-    let run = Client::Rollbench.run(mock, 1024, 1024, TTFT_MS, ITL_MS);
-    println!("### Size: 1,024 streams x 1,024 tokens\n");
-    println!(
-        "{} events; memory at most {:.0} MB; {:.1} CPU s per million events; mean TTFT {:+.2} ms, p99 ITL {:+.2} ms off",
-        run.events,
-        run.memory_mb,
-        run.cpu_s_per_million(),
-        run.ttft_error_ms(),
-        run.itl_p99_error_ms()
-    );
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    rollbench::stats::quantile(&values, 0.5).unwrap_or(f64::NAN)
+/// What it was measured on, and how quiet that was.
+fn machine() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let info = read("/proc/cpuinfo");
+    let model = info.lines().find(|l| l.starts_with("model name"));
+    let model = model
+        .and_then(|l| l.split(": ").nth(1))
+        .unwrap_or("unknown");
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let load = read("/proc/loadavg");
+    format!(
+        "{model}, {} CPUs, Linux {}; {}; load average before: {}",
+        std::thread::available_parallelism().map_or(0, usize::from),
+        kernel.trim(),
+        jiff::Timestamp::now().strftime("%Y-%m-%d"),
+        load.split(' ').next().unwrap_or("unknown"),
+    )
 }

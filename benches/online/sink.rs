@@ -24,7 +24,7 @@ pub(crate) fn main(args: &[String]) -> ExitCode {
         return ExitCode::from(2);
     };
     let streams: u32 = streams.parse().expect("a number");
-    let tokens: u32 = tokens.parse().expect("a number");
+    let requested: u32 = tokens.parse().expect("a number");
     let target = Target::parse(url, Api::Completions).expect("a URL");
     rollbench::load::allow_streams(u64::from(streams)).expect("enough files");
     let epoll = Epoll::new(EpollCreateFlags::empty()).expect("epoll");
@@ -35,7 +35,7 @@ pub(crate) fn main(args: &[String]) -> ExitCode {
             socket.set_nonblocking(true).expect("a socket");
             let event = EpollEvent::new(EpollFlags::EPOLLIN, u64::from(slot));
             epoll.add(&socket, event).expect("added");
-            let reads_ns = Vec::with_capacity(tokens as usize + 8);
+            let reads_ns = Vec::with_capacity(requested as usize + 8);
             Stream {
                 socket,
                 sent_ns: 0,
@@ -43,7 +43,7 @@ pub(crate) fn main(args: &[String]) -> ExitCode {
             }
         })
         .collect();
-    let request = request(target, tokens);
+    let request = request(target, requested);
     for stream in &mut all {
         stream.sent_ns = mono_ns();
         stream
@@ -54,16 +54,22 @@ pub(crate) fn main(args: &[String]) -> ExitCode {
     read_all(&epoll, &mut all);
     let mut ttft_ms = 0.0;
     let mut gaps_ms = Vec::new();
+    let (mut begin_ns, mut end_ns, mut events) = (u64::MAX, 0, 0);
     for stream in &all {
         // The first read is the head, the last the usage chunk and the end.
         let tokens = &stream.reads_ns[1..stream.reads_ns.len().max(3) - 1];
         ttft_ms += (tokens[0] - stream.sent_ns) as f64 / 1e6;
         gaps_ms.extend(tokens.windows(2).map(|w| (w[1] - w[0]) as f64 / 1e6));
+        begin_ns = begin_ns.min(stream.sent_ns);
+        end_ns = tokens.last().copied().unwrap_or(0).max(end_ns);
+        events += requested;
     }
     gaps_ms.sort_unstable_by(f64::total_cmp);
     let told = json!({
         "mean_ttft_ms": ttft_ms / f64::from(streams),
         "p99_itl_ms": quantile(&gaps_ms, 0.99),
+        // It cannot count: what it asked for came, or the run is of no use.
+        "output_throughput": f64::from(events) / ((end_ns - begin_ns) as f64 / 1e9),
     });
     println!("{told}");
     ExitCode::SUCCESS

@@ -11,6 +11,8 @@ use serde::Deserialize;
 #[derive(Debug, Deserialize)]
 pub(crate) struct Truth {
     pub(crate) requests: Vec<TrueRequest>,
+    /// Most responses that were open at once.
+    pub(crate) peak: u32,
 }
 
 #[derive(Debug, Deserialize)]
