@@ -2,8 +2,12 @@
 //! would hide whether the user said it, and then it would beat the configuration file.
 
 mod load;
+mod online;
+mod step;
 
-pub use load::{ApiArg, LoadArgs};
+pub use load::LoadArgs;
+pub use online::{ApiArg, OnlineArgs};
+pub use step::{FanOutArg, StepArgs};
 
 use std::path::PathBuf;
 
@@ -168,38 +172,13 @@ pub struct MatrixArgs {
     /// Start `vllm serve` for each cell and drive it over HTTP with the streaming client: TTFT, TPOT, ITL, E2EL
     #[arg(long, help_heading = "Mode")]
     pub online: bool,
-    /// With --online: requests per second, or `inf` for all at once [default: inf]
-    #[arg(long, value_name = "RATE", requires = "online", help_heading = "Mode")]
-    pub request_rate: Option<f64>,
-    /// With --online and a rate: 1 Poisson, less in bursts, more more even, `inf` equal gaps [default: 1]
-    #[arg(
-        long,
-        value_name = "B",
-        requires = "request_rate",
-        help_heading = "Mode"
-    )]
-    pub burstiness: Option<f64>,
-    /// With --online: requests in flight at most [default: no limit]
-    #[arg(long, value_name = "N", requires = "online", help_heading = "Mode")]
-    pub max_concurrency: Option<u32>,
+    /// With --online.
+    #[command(flatten)]
+    pub load: OnlineArgs,
+    /// What a step is.
+    #[command(flatten)]
+    pub step: StepArgs,
 
-    /// Prompts per step [default: 32]
-    #[arg(long, value_name = "N", help_heading = "Workload")]
-    pub num_prompts: Option<u32>,
-    /// Samples per prompt [default: 8; with --online 1]
-    #[arg(
-        short = 'n',
-        long = "samples",
-        value_name = "N",
-        help_heading = "Workload"
-    )]
-    pub n: Option<u32>,
-    /// Prompt length in tokens [default: 512]
-    #[arg(long, value_name = "TOKENS", help_heading = "Workload")]
-    pub input_len: Option<u32>,
-    /// Response length in tokens, exact [default: 256]
-    #[arg(long, value_name = "TOKENS", help_heading = "Workload")]
-    pub output_len: Option<u32>,
     /// Lengths shaped like those of a real rollout: fixed, gsm8k, math-4k, dapo-8k, dapo-20k, cot-32k
     #[arg(long, value_name = "NAME", help_heading = "Workload")]
     pub workload: Option<String>,
@@ -215,16 +194,7 @@ pub struct MatrixArgs {
     /// Spread a step over this many engines as verl does, and measure the share of one [default: 1]
     #[arg(long, value_name = "R", help_heading = "Workload")]
     pub replicas: Option<u32>,
-    /// How samples become requests: each its own, as verl does, or one request with n [default: requests]
-    #[arg(long, value_name = "HOW", help_heading = "Workload")]
-    pub fan_out: Option<FanOutArg>,
 
-    /// Measured steps per engine start [default: 3]
-    #[arg(long, value_name = "K", help_heading = "Measurement")]
-    pub steps: Option<u32>,
-    /// Unmeasured full steps before them [default: 1]
-    #[arg(long, value_name = "K", help_heading = "Measurement")]
-    pub warmup: Option<u32>,
     /// Engine starts per cell, in a seeded random order per block; 6 give an interval [default: 1]
     #[arg(long, value_name = "B", help_heading = "Measurement")]
     pub blocks: Option<u32>,
@@ -240,9 +210,6 @@ pub struct MatrixArgs {
     /// The smallest speed-up that matters, fixed before measuring: 2% or 0.02 [default: 2%]
     #[arg(long, value_name = "SHARE", value_parser = parse_share, help_heading = "Measurement")]
     pub smallest_effect: Option<f64>,
-    /// Seed of prompts and orders [default: 0]
-    #[arg(long, value_name = "SEED", help_heading = "Measurement")]
-    pub seed: Option<u64>,
 
     /// The Python that has vLLM, or `managed` for an environment of rollbench's own (CPU)
     #[arg(long, value_name = "PYTHON", help_heading = "Engine")]
@@ -260,15 +227,6 @@ pub struct MatrixArgs {
     /// Where benchmark_results/ and benchmark_logs/ are made [env: BENCH_BASE_DIR] [default: .]
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,
-}
-
-/// `--fan-out`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum FanOutArg {
-    /// Each sample a request of its own.
-    Requests,
-    /// One request per prompt with n samples.
-    N,
 }
 
 /// `summarize`.

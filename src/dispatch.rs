@@ -7,13 +7,14 @@ use std::ffi::OsString;
 
 use clap::CommandFactory as _;
 
-use crate::cli::{Cli, Command, FanOutArg, MatrixArgs, ResumeArg, RunArgs};
+use crate::cli::{ApiArg, Cli, Command, FanOutArg, MatrixArgs, OnlineArgs, ResumeArg, RunArgs};
 use crate::commands;
 use crate::commands::predict::Changes;
-use crate::config::{FanOut, LoadRequest, Overrides};
+use crate::config::{FanOut, LoadRequest, OnlineFlags, Overrides};
 use crate::device::Platform;
 use crate::error::{CommandError, Exit};
 use crate::execute::Resume;
+use crate::load::Api;
 use crate::output;
 use crate::report::Format;
 use crate::stats::SMALLEST_EFFECT;
@@ -95,11 +96,7 @@ fn matrix(args: MatrixArgs) -> Result<LoadRequest, CommandError> {
         (_, true) => Some(Mode::Online),
         _ => None,
     };
-    let fan_out = args.fan_out.map(|how| match how {
-        FanOutArg::Requests => FanOut::Requests,
-        FanOutArg::N => FanOut::N,
-    });
-    let lengths_from = args.lengths_from;
+    let (step, lengths_from) = (args.step, args.lengths_from);
     let overrides = Overrides {
         config: args.config,
         models: args.models,
@@ -107,28 +104,26 @@ fn matrix(args: MatrixArgs) -> Result<LoadRequest, CommandError> {
         model_base: args.model_base,
         out: args.out,
         mode,
-        request_rate: args.request_rate,
-        burstiness: args.burstiness,
-        max_concurrency: args.max_concurrency,
-        num_prompts: args.num_prompts,
-        n: args.n,
-        input_len: args.input_len,
-        output_len: args.output_len,
+        online: online(args.load),
+        num_prompts: step.num_prompts,
+        n: step.n,
+        input_len: step.input_len,
+        output_len: step.output_len,
         like_verl: args.like_verl,
         workload: args.workload,
         lengths: None,
         sibling_correlation: args.sibling_correlation,
         shared_prefix: args.shared_prefix,
         replicas: args.replicas,
-        fan_out,
-        steps: args.steps,
-        warmup: args.warmup,
+        fan_out: step.fan_out.map(fan_out),
+        steps: step.steps,
+        warmup: step.warmup,
         blocks: args.blocks,
         until: args.until,
         max_blocks: args.max_blocks,
         calibrate: args.calibrate,
         smallest_effect: args.smallest_effect,
-        seed: args.seed,
+        seed: step.seed,
         gate_timeout: args.gate_timeout,
         python: args.python,
         gpu_mem_util: args.gpu_mem_util,
@@ -146,6 +141,28 @@ fn matrix(args: MatrixArgs) -> Result<LoadRequest, CommandError> {
         request.overrides.lengths = Some(commands::lengths::read(&request, &lengths_from)?);
     }
     Ok(request)
+}
+
+fn fan_out(how: FanOutArg) -> FanOut {
+    match how {
+        FanOutArg::Requests => FanOut::Requests,
+        FanOutArg::N => FanOut::N,
+    }
+}
+
+fn online(args: OnlineArgs) -> OnlineFlags {
+    OnlineFlags {
+        api: args.api.map(|api| match api {
+            ApiArg::Completions => Api::Completions,
+            ApiArg::Chat => Api::Chat,
+        }),
+        request_rate: args.request_rate,
+        max_concurrency: args.max_concurrency,
+        burstiness: args.burstiness,
+        ramp: args.ramp,
+        duration: args.duration,
+        goodput: args.goodput,
+    }
 }
 
 /// The environment, as far as it is UTF-8: a variable that is not cannot be meant for us.

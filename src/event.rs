@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::record::{Failure, Leak, Phase, Role, Skip, StepStatus};
+use crate::record::{Failure, Leak, Phase, Point, Role, Skip, StepStatus};
 use crate::units::CellId;
 
 /// An event with its place and time.
@@ -68,6 +68,9 @@ pub enum Event {
         number: u32,
         /// Of this many of its role.
         of: u32,
+        /// The point of the sweep; absent outside one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        point: Option<Point>,
         /// Sequences to come.
         sequences: u64,
         /// Output tokens to come.

@@ -4,13 +4,11 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::config::RunSettings;
 use crate::device::Gate;
-use crate::engine::{LoadShape, OfflineEngine, ServerEngine};
+use crate::engine::{OfflineEngine, ServerEngine};
 use crate::error::{CommandError, Exit, PathError};
 use crate::event::EventSink;
 use crate::execute::{self, Resume, Run, Tally};
-use crate::load::{Pacing, Spread};
 use crate::output::note;
 use crate::plan::{Plan, PlannedCell};
 use crate::process::{Interrupt, RunDir, SuspendWatch};
@@ -95,8 +93,8 @@ pub(crate) async fn measure(
     let outcome = match plan.settings.run.mode {
         Mode::Offline => execute::execute(run, &OfflineEngine::new(&run_dir)).await,
         Mode::Online => {
-            let shape = load_shape(&plan.settings.run);
-            execute::execute(run, &ServerEngine::new(&run_dir, shape)).await
+            let api = plan.settings.run.online.api;
+            execute::execute(run, &ServerEngine::new(&run_dir, api)).await
         }
     };
     // The stream ends with its last sender. A listener that panicked has said so itself.
@@ -113,24 +111,6 @@ pub(crate) async fn measure(
             }
             Err(error.into())
         }
-    }
-}
-
-/// How the requests of a step are sent to a server.
-fn load_shape(run: &RunSettings) -> LoadShape {
-    let online = run.online;
-    let spread = if online.burstiness.is_finite() {
-        Spread::Burstiness(online.burstiness)
-    } else {
-        Spread::Constant
-    };
-    LoadShape {
-        pacing: match online.request_rate {
-            Some(per_s) => Pacing::Rate { per_s, spread },
-            None => Pacing::AllAtOnce,
-        },
-        max_concurrency: online.max_concurrency,
-        seed: run.seed,
     }
 }
 

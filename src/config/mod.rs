@@ -9,6 +9,7 @@ mod layer;
 mod like_verl;
 mod load;
 mod online;
+mod pacing;
 mod raw;
 mod ray;
 mod request;
@@ -24,6 +25,8 @@ mod tests;
 
 pub use diagnostic::{ConfigErrors, Diagnostic};
 pub use load::load;
+pub use online::OnlineFlags;
+pub use pacing::LoadPoint;
 pub use request::{LoadRequest, Overrides};
 pub use settings::{
     CellSettings, CheckpointRef, FanOut, Limits, Matrix, MatrixSource, ModelSettings,

@@ -8,6 +8,7 @@ use super::FanOut;
 use super::diagnostic::{Diagnostics, listed, nearest};
 use super::document::At;
 use super::layer::{self, Layer};
+use super::online::RawOnline;
 use super::ray;
 use super::walk::{Table, sub_table, text, wrong_type};
 use super::workload::RawWorkload;
@@ -22,6 +23,7 @@ pub(crate) struct Raw {
     pub(crate) select_models: Option<Vec<At<String>>>,
     pub(crate) select_precisions: Option<Vec<At<String>>>,
     pub(crate) run: RawRun,
+    pub(super) online: RawOnline,
     pub(super) workload: RawWorkload,
     pub(crate) python: Option<At<String>>,
     /// Whether Ray may start an engine's workers.
@@ -112,24 +114,19 @@ impl Raw {
                 "schema",
                 "select",
                 "run",
+                "online",
                 "workload",
                 "engine",
                 "precision",
                 "model",
                 "workloads",
-                "online",
             ],
             found,
         );
-        for (key, what) in [
-            ("workloads", "several workloads on one loaded engine"),
-            ("online", "settings of the online mode"),
-        ] {
-            if let Some((key, _)) = root.get(key) {
-                found
-                    .at(&key.span, format!("`{}` is not supported yet", key.value))
-                    .label(format!("reserved for {what}"));
-            }
+        if let Some((key, _)) = root.get("workloads") {
+            found
+                .at(&key.span, "`workloads` is not supported yet")
+                .label("reserved for several workloads on one loaded engine");
         }
         let mut raw = Self::default();
         if let Some(select) = root.table("select", found) {
@@ -137,6 +134,9 @@ impl Raw {
         }
         if let Some(run) = root.table("run", found) {
             raw.run = RawRun::read(&run, found);
+        }
+        if let Some(online) = root.table("online", found) {
+            raw.online = RawOnline::read(&online, found);
         }
         if let Some(workload) = root.table("workload", found) {
             raw.workload = RawWorkload::read(&workload, found);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::FanOut;
+use super::{FanOut, OnlineFlags};
 use crate::device::Platform;
 use crate::units::Mode;
 use crate::workload::Observed;
@@ -36,12 +36,8 @@ pub struct Overrides {
     pub out: Option<PathBuf>,
     /// `--offline` or `--online`.
     pub mode: Option<Mode>,
-    /// `--request-rate`, per second; infinite for all at once.
-    pub request_rate: Option<f64>,
-    /// `--burstiness`.
-    pub burstiness: Option<f64>,
-    /// `--max-concurrency`.
-    pub max_concurrency: Option<u32>,
+    /// Those of the online mode.
+    pub online: OnlineFlags,
     /// `--num-prompts`.
     pub num_prompts: Option<u32>,
     /// `-n`.

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::device::Platform;
-use crate::record::Inference;
+use crate::load::Api;
+use crate::record::{Inference, Ramp};
+use crate::stats::Slo;
 use crate::units::{CellId, Mode, ModelId, PrecisionId};
 use crate::workload::WorkloadSpec;
 
@@ -173,9 +175,9 @@ pub struct PrecisionSettings {
 pub struct RunSettings {
     /// Offline or online.
     pub mode: Mode,
-    /// How an online step is sent.
+    /// How online steps are sent.
     pub online: OnlineSettings,
-    /// Measured steps per engine start.
+    /// Measured steps per engine start, at each point of a sweep.
     pub steps: u32,
     /// Unmeasured full steps before them.
     pub warmup: u32,
@@ -191,15 +193,41 @@ pub struct RunSettings {
     pub gate_timeout: Duration,
 }
 
-/// How the requests of an online step are sent.
-#[derive(Debug, Clone, Copy, PartialEq)]
+impl RunSettings {
+    /// Points of the sweep; 1 outside one.
+    pub fn points(&self) -> u32 {
+        match self.mode {
+            Mode::Offline => 1,
+            Mode::Online => u32::try_from(self.online.points().len()).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Steps of one engine start: warm-up, then those of each point.
+    pub fn steps_of_a_start(&self) -> u32 {
+        self.steps
+            .saturating_mul(self.points())
+            .saturating_add(self.warmup)
+    }
+}
+
+/// How the requests of online steps are sent. Several rates or several limits make a sweep: see
+/// [`OnlineSettings::points`].
+#[derive(Debug, Clone, PartialEq)]
 pub struct OnlineSettings {
-    /// Requests per second; absent: all at once.
-    pub request_rate: Option<f64>,
+    /// The endpoint.
+    pub api: Api,
+    /// Requests per second, absent for all at once: at least one. Without effect beside a ramp.
+    pub rates: Vec<Option<f64>>,
+    /// A rate that grows over the step.
+    pub ramp: Option<Ramp>,
     /// Regularity of arrivals: 1 is a Poisson process; infinite: equal gaps.
     pub burstiness: f64,
-    /// Requests in flight at most; absent: no limit.
-    pub max_concurrency: Option<u32>,
+    /// Requests in flight at most, absent for no limit: at least one.
+    pub concurrencies: Vec<Option<u32>>,
+    /// Send for so long; absent: so many requests as the workload has.
+    pub duration: Option<Duration>,
+    /// What a request has to keep to count as good.
+    pub goodput: Option<Slo>,
 }
 
 /// How the samples of a prompt become requests.

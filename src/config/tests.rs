@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::*;
 use crate::device::Platform;
+use crate::units::Mode;
 
 fn request(dir: &Path) -> LoadRequest {
     LoadRequest {
@@ -303,6 +304,12 @@ checkpoints = { bf16 = "a", w8a88 = "b", w8a8 = 3 }
 [[workloads]]
 name = "long"
 [online]
+request_rates = 4
+max_concurrency = []
+ramp = "5"
+duration_s = -1
+goodput = { tttf_ms = 5 }
+api = "chats"
 "#;
     insta::assert_snapshot!(mistakes(text, |_| {}), @r#"
     error: this rollbench reads schema 1, not 2
@@ -319,7 +326,7 @@ name = "long"
     2 | colour = "red"
       | ^^^^^^
       |
-      = help: the keys here are `schema`, `select`, `run`, `workload`, `engine`, `precision`, `model`, `workloads` and `online`
+      = help: the keys here are `schema`, `select`, `run`, `online`, `workload`, `engine`, `precision`, `model` and `workloads`
 
     error: unknown key `step` in `run`
      --> rollbench.toml:4:1
@@ -444,11 +451,107 @@ name = "long"
     26 | [[workloads]]
        |   ^^^^^^^^^ reserved for several workloads on one loaded engine
 
-    error: `online` is not supported yet
-      --> rollbench.toml:28:2
+    error: unknown key `request_rates` in `online`
+      --> rollbench.toml:29:1
        |
-    28 | [online]
-       |  ^^^^^^ reserved for settings of the online mode
+    29 | request_rates = 4
+       | ^^^^^^^^^^^^^ did you mean `request_rate`?
+
+    error: `online.max_concurrency` is empty
+      --> rollbench.toml:30:19
+       |
+    30 | max_concurrency = []
+       |                   ^^ must be a whole number, or a list of them
+
+    error: `online.ramp` is no ramp
+      --> rollbench.toml:31:8
+       |
+    31 | ramp = "5"
+       |        ^^^ write "FROM:TO" or "FROM:TO:exponential", in requests per second
+
+    error: `online.duration_s` is out of range
+      --> rollbench.toml:32:14
+       |
+    32 | duration_s = -1
+       |              ^^ must be a number of seconds above 0
+
+    error: unknown key `tttf_ms` in `online.goodput`
+      --> rollbench.toml:33:13
+       |
+    33 | goodput = { tttf_ms = 5 }
+       |             ^^^^^^^ did you mean `ttft_ms`?
+
+    error: `online.api` cannot be `chats`
+      --> rollbench.toml:34:7
+       |
+    34 | api = "chats"
+       |       ^^^^^^^ one of `completions` and `chat`
+    "#);
+}
+
+/// Every online setting with its origin.
+fn online(settings: &Settings) -> String {
+    let values = settings.values.iter();
+    let online = values.filter(|(path, _)| path.starts_with("online."));
+    let lines = online.map(|(path, v)| format!("{path} = {} ({})", v.value, v.origin));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+const ONLINE: &str = r#"[online]
+request_rate = [1, 2.5, inf]
+max_concurrency = 8
+burstiness = 0.5
+goodput = { ttft_ms = 500 }
+duration_s = 30
+"#;
+
+#[test]
+fn an_online_table_is_merged_with_flags_and_waits_for_its_mode() {
+    let load_text = |text: &str, change: &dyn Fn(&mut LoadRequest)| {
+        load_text(text, |r| {
+            r.env.insert("BASE".to_owned(), "/m".to_owned());
+            change(r);
+        })
+    };
+    let text = small(ONLINE);
+    let offline = load_text(&text, &|_| {}).expect("sound");
+    assert_eq!(online(&offline), "");
+    assert_eq!(offline.run.points(), 1);
+    let settings = load_text(&text, &|r| r.overrides.mode = Some(Mode::Online)).expect("sound");
+    insta::assert_snapshot!(online(&settings), @r#"
+    online.request_rate = [1.0,2.5,"inf"] (file rollbench.toml:15)
+    online.burstiness = 0.5 (file rollbench.toml:17)
+    online.max_concurrency = 8 (file rollbench.toml:16)
+    online.duration_s = 30.0 (file rollbench.toml:19)
+    online.goodput = {"ttft_ms":500.0} (file rollbench.toml:18)
+    online.api = "completions" (default)
+    "#);
+    let points: Vec<String> = settings
+        .run
+        .online
+        .points()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    insta::assert_snapshot!(points.join("\n"), @"
+    1 requests/s, burstiness 0.5, at most 8 at a time
+    2.5 requests/s, burstiness 0.5, at most 8 at a time
+    all at once, at most 8 at a time
+    ");
+    assert_eq!(settings.run.steps_of_a_start(), 1 + 3 * 3);
+    let settings = load_text(&text, &|r| {
+        r.overrides.mode = Some(Mode::Online);
+        r.overrides.num_prompts = Some(5);
+        r.overrides.online.ramp = Some("1:20:exponential".to_owned());
+        r.overrides.online.goodput = vec!["tpot:50,e2el:9000".to_owned()];
+    });
+    // A flag displaces what it cannot be combined with: the file's rates and its duration.
+    insta::assert_snapshot!(online(&settings.expect("sound")), @r#"
+    online.ramp = "1:20:exponential" (flag --ramp)
+    online.burstiness = 0.5 (file rollbench.toml:17)
+    online.max_concurrency = 8 (file rollbench.toml:16)
+    online.goodput = {"tpot_ms":50.0,"e2el_ms":9000.0} (flag --goodput)
+    online.api = "completions" (default)
     "#);
 }
 

@@ -97,21 +97,7 @@ impl<'a> Table<'a> {
         T: TryFrom<i64> + PartialOrd + Display + Copy,
     {
         let (_, value) = self.get(key)?;
-        let path = self.path_of(key);
-        let Some(number) = value.get_ref().as_integer() else {
-            wrong_type(value, &path, "a whole number", found);
-            return None;
-        };
-        let parsed = i64::from_str_radix(number.as_str(), number.radix())
-            .ok()
-            .and_then(|n| T::try_from(n).ok())
-            .filter(|n| range.contains(n));
-        if parsed.is_none() {
-            found
-                .at(&value.span(), format!("`{path}` is out of range"))
-                .label(format!("must be from {} to {}", range.start(), range.end()));
-        }
-        parsed.map(|n| At::new(n, value.span()))
+        integer(value, &self.path_of(key), &range, found)
     }
 
     /// A number, whole or not, for which `fits` holds; `must` says what that is.
@@ -123,22 +109,45 @@ impl<'a> Table<'a> {
         found: &mut Diagnostics,
     ) -> Option<At<f64>> {
         let (_, value) = self.get(key)?;
+        number(value, &self.path_of(key), &fits, must, found)
+    }
+
+    /// A number, or a list of at least one, for all of which `fits` holds.
+    pub(crate) fn numbers(
+        &self,
+        key: &str,
+        fits: impl Fn(f64) -> bool,
+        must: &str,
+        found: &mut Diagnostics,
+    ) -> Option<At<Vec<f64>>> {
+        let (_, value) = self.get(key)?;
         let path = self.path_of(key);
-        let number = match value.get_ref() {
-            DeValue::Integer(n) => n.as_str().parse::<f64>().ok(),
-            DeValue::Float(n) => n.as_str().parse().ok(),
-            _ => {
-                wrong_type(value, &path, "a number", found);
-                return None;
-            }
-        };
-        let fitting = number.filter(|n| fits(*n));
-        if fitting.is_none() {
-            found
-                .at(&value.span(), format!("`{path}` is out of range"))
-                .label(format!("must be {must}"));
-        }
-        fitting.map(|n| At::new(n, value.span()))
+        let items = one_or_many(value, &path, "a number, or a list of numbers", found)?;
+        let numbers: Option<Vec<f64>> = items
+            .into_iter()
+            .map(|item| number(item, &path, &fits, must, found).map(|at| at.value))
+            .collect();
+        Some(At::new(numbers?, value.span()))
+    }
+
+    /// A whole number in `range`, or a list of at least one.
+    pub(crate) fn integers<T>(
+        &self,
+        key: &str,
+        range: RangeInclusive<T>,
+        found: &mut Diagnostics,
+    ) -> Option<At<Vec<T>>>
+    where
+        T: TryFrom<i64> + PartialOrd + Display + Copy,
+    {
+        let (_, value) = self.get(key)?;
+        let path = self.path_of(key);
+        let items = one_or_many(value, &path, "a whole number, or a list of them", found)?;
+        let numbers: Option<Vec<T>> = items
+            .into_iter()
+            .map(|item| integer(item, &path, &range, found).map(|at| at.value))
+            .collect();
+        Some(At::new(numbers?, value.span()))
     }
 
     /// One of a closed set of words.
@@ -199,6 +208,74 @@ impl<'a> Table<'a> {
             .filter_map(|item| sub_table(key.value, item, self.path_of(key.value), found))
             .collect()
     }
+}
+
+/// The items of a list, or a value alone. An empty list is a mistake.
+fn one_or_many<'a>(
+    value: &'a Spanned<DeValue<'a>>,
+    path: &str,
+    wanted: &str,
+    found: &mut Diagnostics,
+) -> Option<Vec<&'a Spanned<DeValue<'a>>>> {
+    let Some(items) = value.get_ref().as_array() else {
+        return Some(vec![value]);
+    };
+    if items.is_empty() {
+        found
+            .at(&value.span(), format!("`{path}` is empty"))
+            .label(format!("must be {wanted}"));
+        return None;
+    }
+    Some(items.iter().collect())
+}
+
+fn integer<T>(
+    value: &Spanned<DeValue<'_>>,
+    path: &str,
+    range: &RangeInclusive<T>,
+    found: &mut Diagnostics,
+) -> Option<At<T>>
+where
+    T: TryFrom<i64> + PartialOrd + Display + Copy,
+{
+    let Some(number) = value.get_ref().as_integer() else {
+        wrong_type(value, path, "a whole number", found);
+        return None;
+    };
+    let parsed = i64::from_str_radix(number.as_str(), number.radix())
+        .ok()
+        .and_then(|n| T::try_from(n).ok())
+        .filter(|n| range.contains(n));
+    if parsed.is_none() {
+        found
+            .at(&value.span(), format!("`{path}` is out of range"))
+            .label(format!("must be from {} to {}", range.start(), range.end()));
+    }
+    parsed.map(|n| At::new(n, value.span()))
+}
+
+fn number(
+    value: &Spanned<DeValue<'_>>,
+    path: &str,
+    fits: &impl Fn(f64) -> bool,
+    must: &str,
+    found: &mut Diagnostics,
+) -> Option<At<f64>> {
+    let number = match value.get_ref() {
+        DeValue::Integer(n) => n.as_str().parse::<f64>().ok(),
+        DeValue::Float(n) => n.as_str().parse().ok(),
+        _ => {
+            wrong_type(value, path, "a number", found);
+            return None;
+        }
+    };
+    let fitting = number.filter(|n| fits(*n));
+    if fitting.is_none() {
+        found
+            .at(&value.span(), format!("`{path}` is out of range"))
+            .label(format!("must be {must}"));
+    }
+    fitting.map(|n| At::new(n, value.span()))
 }
 
 fn at_key<'a>(key: &'a Spanned<DeString<'a>>) -> At<&'a str> {

@@ -14,5 +14,5 @@ mod surroundings;
 
 pub use offline::{OfflineEngine, OfflineSession};
 pub use probe::{Probe, ProbeError, probe};
-pub use server::{LoadShape, ServerEngine, ServerSession};
-pub use session::{Engine, Launch, Session, StepRequest, Urgency};
+pub use server::{ServerEngine, ServerSession};
+pub use session::{Engine, Launch, LoadShape, Session, StepRequest, Timed, Urgency};

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use indexmap::IndexMap;
 use serde_json::Value;
 
 use crate::config::{FanOut, Limits};
 use crate::event::EventSink;
-use crate::record::{EngineFacts, Failure, Role, Step, Stop};
-use crate::workload::{Batch, Sampling};
+use crate::load::Pacing;
+use crate::record::{EngineFacts, Failure, Point, Role, Step, Stop};
+use crate::workload::{Batch, BatchStream, Sampling};
 
 /// Everything that is needed to start one engine, as data.
 #[derive(Debug, Clone)]
@@ -44,6 +46,42 @@ pub struct StepRequest {
     pub workload: String,
     /// Its requests.
     pub batch: Arc<Batch>,
+    /// How a server is sent them. In-process, all are handed over at once.
+    pub load: LoadShape,
+}
+
+/// How the requests of a step are sent to a server.
+#[derive(Debug, Clone)]
+pub struct LoadShape {
+    /// When.
+    pub pacing: Pacing,
+    /// The same in the words of the record, and how many may be in flight.
+    pub point: Point,
+    /// Seed of the arrivals.
+    pub seed: u64,
+    /// Send for some time; absent: the requests of the batch.
+    pub timed: Option<Timed>,
+}
+
+/// A step that ends by time.
+#[derive(Debug, Clone)]
+pub struct Timed {
+    /// Sent for so long; what is in flight then is waited for.
+    pub duration: Duration,
+    /// What follows the step's batch, for as long as it lasts.
+    pub more: BatchStream,
+}
+
+impl Default for LoadShape {
+    /// As a rollout step: everything at once.
+    fn default() -> Self {
+        Self {
+            pacing: Pacing::AllAtOnce,
+            point: Point::default(),
+            seed: 0,
+            timed: None,
+        }
+    }
 }
 
 /// How an engine is to be ended.

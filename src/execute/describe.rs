@@ -40,6 +40,7 @@ pub fn session(id: &str, plan: &Plan, argv: Vec<String>) -> Session {
             blocks: settings.run.blocks,
             warmup: settings.run.warmup,
             steps: settings.run.steps,
+            points: settings.run.points(),
         },
         seed: settings.run.seed,
         inference: settings.run.inference,

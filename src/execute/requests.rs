@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::describe::MAIN_WORKLOAD;
-use crate::engine::StepRequest;
+use crate::config::LoadPoint;
+use crate::engine::{LoadShape, StepRequest, Timed};
 use crate::plan::Plan;
 use crate::record::Role;
-use crate::workload::{self, RequestsError, Vocabulary};
+use crate::workload::{self, BatchStream, RequestsError, Vocabulary};
 
 /// The steps of the vocabulary that was last asked for: the cells of a model run next to each other and share them.
 #[derive(Debug, Default)]
@@ -38,17 +39,34 @@ impl Requests {
             &plan.settings.workload,
             run.seed,
             vocabulary,
-            run.warmup + run.steps,
+            run.steps_of_a_start(),
         )?;
-        let requests = (0..).zip(made.steps).map(|(index, batch)| StepRequest {
-            index,
-            role: if index < run.warmup {
-                Role::Warmup
-            } else {
-                Role::Measured
-            },
-            workload: MAIN_WORKLOAD.to_owned(),
-            batch,
+        let points = run.online.points();
+        let stream = BatchStream::new(plan.settings.workload.clone(), run.seed, vocabulary.clone());
+        let requests = (0..).zip(made.steps).map(|(index, batch): (u32, _)| {
+            let measured = index.checked_sub(run.warmup);
+            // Warm-up is at the first point.
+            let number = measured.map_or(0, |step| step / run.steps);
+            let LoadPoint { pacing, point } = points[number as usize];
+            StepRequest {
+                index,
+                role: match measured {
+                    None => Role::Warmup,
+                    Some(_) => Role::Measured,
+                },
+                workload: MAIN_WORKLOAD.to_owned(),
+                batch,
+                load: LoadShape {
+                    pacing,
+                    point,
+                    seed: run.seed,
+                    timed: run.online.duration.map(|duration| Timed {
+                        duration,
+                        // Far more than can be sent in one step, so that two steps never share a prompt.
+                        more: stream.clone().starting_at((u64::from(index) << 32) + 1),
+                    }),
+                },
+            }
         });
         let steps = Steps {
             requests: requests.collect(),

@@ -238,12 +238,17 @@ async fn run_step<S: Session>(
     let settings = &run.plan.settings.run;
     let (number, of) = match request.role {
         Role::Warmup => (request.index + 1, settings.warmup),
-        Role::Measured | Role::Profiled => (request.index + 1 - settings.warmup, settings.steps),
+        Role::Measured | Role::Profiled => (
+            request.index + 1 - settings.warmup,
+            settings.steps * settings.points(),
+        ),
     };
+    let point = (settings.points() > 1).then_some(request.load.point);
     events.emit(Event::StepBegun {
         role: request.role,
         number,
         of,
+        point,
         sequences: request.batch.samples.len() as u64,
         tokens: request
             .batch

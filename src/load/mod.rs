@@ -1,6 +1,7 @@
 //! The streaming HTTP client of online mode: paced or closed-loop load on an OpenAI-compatible server, with every
 //! arrival stamped before anything is parsed. Knows nothing of who serves.
 
+mod ahead;
 mod chunk;
 mod connections;
 mod control;
@@ -18,6 +19,7 @@ mod socket;
 mod sse;
 mod target;
 
+pub use ahead::made_ahead;
 pub use chunk::{ChoiceDelta, Chunk, ChunkError, Usage};
 pub use control::{Control, ControlError, ServedModel};
 pub use counters::ServerReading;

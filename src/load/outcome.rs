@@ -84,6 +84,7 @@ impl Outcome {
             role,
             workload,
             point,
+            duration_s: None,
             status: self.status,
             reasons: self.reasons,
             begin_mono_ns: self.begin_mono_ns,

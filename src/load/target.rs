@@ -15,7 +15,15 @@ pub enum Api {
 }
 
 impl Api {
-    fn path(self) -> &'static str {
+    /// As on the command line: `completions` or `chat`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Completions => "completions",
+            Self::Chat => "chat",
+        }
+    }
+
+    pub(crate) fn path(self) -> &'static str {
         match self {
             Self::Completions => "completions",
             Self::Chat => "chat/completions",

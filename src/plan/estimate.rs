@@ -6,8 +6,9 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::PlannedCell;
-use crate::config::Settings;
+use crate::config::{FanOut, LoadPoint, Settings};
 use crate::device::Platform;
+use crate::load::Pacing;
 use crate::record::{CellRecord, EngineStart, record_name, results_dir};
 use crate::units::Seconds;
 
@@ -63,9 +64,30 @@ pub(super) fn estimate(settings: &Settings, cells: &[PlannedCell]) -> Option<Est
     })
 }
 
-/// Steps of one engine start, warm-up included.
-fn steps(settings: &Settings) -> f64 {
-    f64::from(settings.run.warmup) + f64::from(settings.run.steps)
+/// The steps of one engine start, warm-up included, if one at full speed takes `step_s`. No step is over before its
+/// last request is sent.
+fn steps_s(settings: &Settings, step_s: f64) -> f64 {
+    let run = &settings.run;
+    let requests = match run.fan_out {
+        FanOut::Requests => settings.workload.samples() as f64,
+        FanOut::N => f64::from(settings.workload.num_prompts),
+    };
+    let at = |point: &LoadPoint| match (run.online.duration, point.pacing) {
+        (Some(duration), _) => duration.as_secs_f64(),
+        (None, Pacing::AllAtOnce) => step_s,
+        (None, Pacing::Rate { per_s, .. }) => step_s.max(requests / per_s),
+        (
+            None,
+            Pacing::Ramp {
+                from_per_s,
+                to_per_s,
+                ..
+            },
+        ) => step_s.max(requests / f64::midpoint(from_per_s, to_per_s)),
+    };
+    let points: Vec<f64> = run.online.points().iter().map(at).collect();
+    let warmup_s = points.first().copied().unwrap_or(step_s);
+    f64::from(run.warmup) * warmup_s + f64::from(run.steps) * points.iter().sum::<f64>()
 }
 
 /// One engine start, by what the same cell took before.
@@ -84,7 +106,7 @@ fn recorded(settings: &Settings, cell: &PlannedCell, results: &Path) -> Option<f
             .as_ref()
             .map_or(0.0, |stop| stop.ms as f64 / 1000.0);
     let token_s = seconds_per_token(start)?;
-    Some(overhead_s + steps(settings) * token_s * tokens(settings))
+    Some(overhead_s + steps_s(settings, token_s * tokens(settings)))
 }
 
 fn seconds_per_token(start: &EngineStart) -> Option<f64> {
@@ -109,7 +131,7 @@ fn assumed(settings: &Settings) -> f64 {
         Platform::Cuda => (90.0, 5000.0),
         Platform::Npu => (150.0, 2500.0),
     };
-    load_s + steps(settings) * tokens(settings) / tokens_per_s
+    load_s + steps_s(settings, tokens(settings) / tokens_per_s)
 }
 
 /// Output tokens of a step.

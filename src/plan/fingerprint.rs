@@ -6,9 +6,10 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{CellSettings, Settings, Sourced};
 use crate::record::hex;
+use crate::units::Mode;
 
-/// SHA-256 over canonical JSON (keys sorted) of engine arguments, environment, workload, seed, fan-out, mode, steps and
-/// warm-up. Where the checkpoint lies does not matter: it has a fingerprint of its own. How many blocks are run does
+/// SHA-256 over canonical JSON (keys sorted) of engine arguments, environment, workload, seed, fan-out, mode, how online
+/// steps are sent, steps and warm-up. Where the checkpoint lies does not matter: it has a fingerprint of its own. How many blocks are run does
 /// not matter either: each is measured alike.
 pub(super) fn of(
     settings: &Settings,
@@ -26,7 +27,7 @@ pub(super) fn of(
         .map(|(name, value)| (name.clone(), Value::from(value.value.clone())))
         .collect();
     let run = &settings.run;
-    let what = json!({
+    let mut what = json!({
         "version": 1,
         "args": args,
         "env": env,
@@ -38,6 +39,12 @@ pub(super) fn of(
         "steps": run.steps,
         "warmup": run.warmup,
     });
+    if run.mode == Mode::Online {
+        let online = run.online.values().into_iter();
+        what["online"] = online
+            .map(|(path, value)| (path.to_owned(), value))
+            .collect();
+    }
     hex(&Sha256::digest(canonical(what).to_string()))
 }
 

@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::{Plan, PlannedCell, Turn};
 use crate::config::{CellSettings, FanOut, Limits, Sourced};
+use crate::load::Api;
 use crate::record::{Arm, RESULTS};
-use crate::units::{Bytes, thousands};
+use crate::units::{Bytes, Mode, thousands};
 use crate::workload::{Description, LengthSummary, Placement, describe};
 
 /// Width of the words on the left.
@@ -111,6 +112,7 @@ impl Text<'_> {
             length(&step.prompt),
             length(&step.response),
         )?;
+        self.write_load(out)?;
         self.write_spread(out, &step)?;
         writeln!(
             out,
@@ -126,7 +128,10 @@ impl Text<'_> {
             "{:LEFT$}  {} warm-up + {} measured on each engine start; {} a cell",
             "steps",
             run.warmup,
-            run.steps,
+            match run.points() {
+                1 => run.steps.to_string(),
+                points => format!("{points} points x {}", run.steps),
+            },
             counted(run.blocks as usize, "engine start", "engine starts"),
         )?;
         if let (Some(until), Some(most)) = (run.inference.until, run.inference.max_blocks) {
@@ -154,6 +159,37 @@ impl Text<'_> {
         writeln!(out, "{:LEFT$}  {}", "results", results.display())?;
         if let Some(estimate) = &plan.estimate {
             writeln!(out, "{:LEFT$}  {}", "estimate", estimate.words())?;
+        }
+        Ok(())
+    }
+
+    /// Online: when the requests are sent, and where.
+    fn write_load(&self, out: &mut String) -> fmt::Result {
+        let run = &self.plan.settings.run;
+        if run.mode == Mode::Offline {
+            return Ok(());
+        }
+        let points: Vec<String> = run
+            .online
+            .points()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        writeln!(out, "{:LEFT$}  {}", "sent", points.join("; "))?;
+        if let Some(duration) = run.online.duration {
+            writeln!(
+                out,
+                "{:LEFT$}  for {} s: as many prompts as that takes; compared by output tokens per second",
+                "",
+                duration.as_secs_f64()
+            )?;
+        }
+        if run.online.api == Api::Chat {
+            writeln!(
+                out,
+                "{:LEFT$}  by /v1/chat/completions as text: prompt lengths are about what is asked for",
+                ""
+            )?;
         }
         Ok(())
     }

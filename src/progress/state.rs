@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::event::{Envelope, Event};
-use crate::record::{Failure, Phase, Role, StepStatus};
+use crate::record::{Failure, Phase, Point, Role, StepStatus};
 use crate::units::{CellId, Seconds, thousands};
 
 /// What is known of the run so far.
@@ -31,6 +31,7 @@ struct Step {
     role: Role,
     number: u32,
     of: u32,
+    point: Option<Point>,
     sequences: u64,
     finished: u64,
     tokens: u64,
@@ -88,6 +89,7 @@ impl State {
                 role,
                 number,
                 of,
+                point,
                 sequences,
                 ..
             } => {
@@ -95,6 +97,7 @@ impl State {
                     role: *role,
                     number: *number,
                     of: *of,
+                    point: *point,
                     sequences: *sequences,
                     finished: 0,
                     tokens: 0,
@@ -121,13 +124,14 @@ impl State {
             } => {
                 let step = self.start.as_mut()?.step.take();
                 let of = step.map_or(*number, |s| s.of);
+                let at = at(step.and_then(|s| s.point));
                 let valid = match status {
                     StepStatus::Ok => "",
                     StepStatus::Invalid => " (does not count)",
                     StepStatus::Failed => " (failed)",
                 };
                 Some(format!(
-                    "{place}{} {number}/{of}: {} tokens in {}, {} tok/s{valid}",
+                    "{place}{} {number}/{of}{at}: {} tokens in {}, {} tok/s{valid}",
                     role_word(*role),
                     thousands(*output_tokens),
                     Seconds::from_nanos(*makespan_ns),
@@ -196,10 +200,11 @@ impl State {
         };
         if let Some(step) = &start.step {
             return format!(
-                "{} {}/{} · {}/{} sequences · {} tok/s",
+                "{} {}/{}{} · {}/{} sequences · {} tok/s",
                 role_word(step.role),
                 step.number,
                 step.of,
+                at(step.point),
                 thousands(step.finished),
                 thousands(step.sequences),
                 rate(step.tokens, step.elapsed_ns),
@@ -266,6 +271,11 @@ fn failed(failure: &Failure) -> String {
         let _ = write!(text, "\n    | {line}");
     }
     text
+}
+
+/// ` (4 requests/s)` in a sweep.
+fn at(point: Option<Point>) -> String {
+    point.map_or_else(String::new, |point| format!(" ({point})"))
 }
 
 fn role_word(role: Role) -> &'static str {
@@ -362,6 +372,7 @@ pub(crate) mod tests {
                     role: Role::Warmup,
                     number: 1,
                     of: 1,
+                    point: None,
                     sequences: 32,
                     tokens: 1024,
                 },

@@ -57,6 +57,7 @@ pub(crate) fn session(id: &str) -> Session {
             blocks: 1,
             warmup: 1,
             steps: 3,
+            points: 1,
         },
         seed: 0,
     }
@@ -217,6 +218,7 @@ pub(crate) fn step(index: u32, role: Role, makespan_s: f64) -> Step {
         role,
         workload: "main".to_owned(),
         point: None,
+        duration_s: None,
         status: StepStatus::Ok,
         reasons: Vec::new(),
         begin_mono_ns: 10_000_000_000 * (u64::from(index) + 1),

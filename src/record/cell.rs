@@ -111,8 +111,23 @@ pub struct PlanInfo {
     pub blocks: u32,
     /// Unmeasured steps per engine start.
     pub warmup: u32,
-    /// Measured steps per engine start.
+    /// Measured steps per engine start, at each point of a sweep.
     pub steps: u32,
+    /// Points of the sweep.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub points: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over a reference"
+)]
+fn is_one(points: &u32) -> bool {
+    *points == 1
 }
 
 /// Which cell a record is about.

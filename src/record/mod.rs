@@ -12,6 +12,7 @@ mod import;
 mod journal;
 mod layout;
 mod lock;
+mod point;
 mod read;
 pub mod redact;
 mod replay;
@@ -34,13 +35,14 @@ pub use cell::{
     CellInfo, CellRecord, CellStatus, CheckpointInfo, Fingerprint, Inference, Labels, MatrixInfo,
     PlanInfo, SCHEMA, Session, Setting, Skip, WorkloadInfo,
 };
+pub use point::{Point, Ramp};
 pub use start::{
     Arm, ClockStamp, DeviceInfo, Difference, EngineFacts, EngineStart, ExitStatus, Failure,
     FailureKind, Gate, GateReading, Holder, Host, Leak, Neighbour, Phase, Profile, StartStatus,
     Stop,
 };
 pub use step::{
-    ClientFacts, Counted, Counters, FinishSource, OnlineColumns, Point, ReadLag, Role, Sequences,
+    ClientFacts, Counted, Counters, FinishSource, OnlineColumns, ReadLag, Role, Sequences,
     ServerSeries, Sidecar, Step, StepStatus, Submitted, Timeline,
 };
 pub use tokens::{ChunkTokens, TokenRow, TokenTimes, TokenTimesError, read_tokens, write_tokens};

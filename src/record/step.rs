@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::point::Point;
 use super::tokens::TokenTimes;
 
 /// One step of an engine start.
@@ -15,9 +16,12 @@ pub struct Step {
     pub role: Role,
     /// The name of its workload (`main`).
     pub workload: String,
-    /// Its place in a sweep; absent outside one.
+    /// How its requests were sent; absent offline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub point: Option<Point>,
+    /// For how many seconds requests were sent; absent where their number was fixed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_s: Option<f64>,
     /// Whether it counts.
     pub status: StepStatus,
     /// Why not; empty if it does.
@@ -76,15 +80,6 @@ pub enum StepStatus {
     Invalid,
     /// It did not end.
     Failed,
-}
-
-/// A place in a sweep; both absent means "all at once".
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Point {
-    /// Requests per second.
-    pub rate: Option<f64>,
-    /// Requests in flight at most.
-    pub concurrency: Option<u32>,
 }
 
 /// Where finish times come from.

@@ -2,6 +2,7 @@
 
 use super::derive::DerivedCell;
 use super::model::{CalibrationRow, GeometricMeanRow, Note, Summary, TrainingStepRow};
+use crate::record::Point;
 use crate::stats::net::{StepTime, net_effect};
 use crate::stats::{drift, geometric_mean};
 use crate::units::{Mode, PrecisionId};
@@ -13,6 +14,7 @@ pub(super) fn calibrations(cells: &[DerivedCell]) -> Vec<CalibrationRow> {
         Some(CalibrationRow {
             model: cell.row.model.clone(),
             mode: cell.row.mode,
+            point: cell.row.point,
             model_label: cell.row.model_label.clone(),
             resolution,
             sentence: resolution.sentence(),
@@ -23,17 +25,17 @@ pub(super) fn calibrations(cells: &[DerivedCell]) -> Vec<CalibrationRow> {
 
 /// Each precision over the models in which something may be said of it, in the order of the cells.
 pub(super) fn geometric_means(cells: &[DerivedCell]) -> Vec<GeometricMeanRow> {
-    let mut seen: Vec<(Mode, &PrecisionId)> = Vec::new();
+    let mut seen: Vec<(Mode, Option<Point>, &PrecisionId)> = Vec::new();
     let mut rows = Vec::new();
     for cell in cells {
-        let which = (cell.row.mode, &cell.row.precision);
+        let which = (cell.row.mode, cell.row.point, &cell.row.precision);
         if seen.contains(&which) {
             continue;
         }
         seen.push(which);
         let estimates: Vec<_> = cells
             .iter()
-            .filter(|c| (c.row.mode, &c.row.precision) == which)
+            .filter(|c| (c.row.mode, c.row.point, &c.row.precision) == which)
             .filter_map(|c| c.row.comparison.as_ref())
             .filter(|c| c.verdict.as_ref().is_some_and(|v| v.judgement.is_some()))
             .filter_map(|c| c.estimate)
@@ -41,6 +43,7 @@ pub(super) fn geometric_means(cells: &[DerivedCell]) -> Vec<GeometricMeanRow> {
         rows.extend(geometric_mean(&estimates).map(|mean| GeometricMeanRow {
             precision: cell.row.precision.clone(),
             mode: cell.row.mode,
+            point: cell.row.point,
             precision_label: cell.row.precision_label.clone(),
             mean,
         }));
@@ -51,7 +54,8 @@ pub(super) fn geometric_means(cells: &[DerivedCell]) -> Vec<GeometricMeanRow> {
 /// A note for each model whose makespans went one way over the blocks of a session.
 pub(super) fn drifts(cells: &[DerivedCell]) -> Vec<Note> {
     let together = |a: &DerivedCell, b: &DerivedCell| {
-        (&a.row.model, a.row.mode, &a.session.id) == (&b.row.model, b.row.mode, &b.session.id)
+        (&a.row.model, a.row.mode, a.row.point, &a.session.id)
+            == (&b.row.model, b.row.mode, b.row.point, &b.session.id)
     };
     let of_model = |cells: &[DerivedCell]| {
         let logs: Vec<Vec<f64>> = cells
@@ -64,7 +68,7 @@ pub(super) fn drifts(cells: &[DerivedCell]) -> Vec<Note> {
             text: format!(
                 "{}: makespans changed by {:+.1} % from block to block (p = {:.1e}). That cancels in the speed-ups, which \
                  are of one block each, and not in the throughputs.",
-                cells[0].row.model_label,
+                cells[0].row.of_model(),
                 100.0 * drift.per_block_log.exp_m1(),
                 drift.p
             ),
@@ -90,6 +94,7 @@ impl Summary {
                     model: cell.model.clone(),
                     precision: cell.precision.clone(),
                     mode: cell.mode,
+                    point: cell.point,
                     times,
                     effect,
                     sentence: effect.sentence(&cell.title(), times),

@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use super::figures::rounded;
 use super::model::{CellRow, ImportedRow, Summary};
-use crate::record::Tool;
-use crate::stats::{CellMetrics, Distribution, Judgement, Latency, StepRow};
+use crate::record::{Point, Tool};
+use crate::stats::{CellMetrics, Judgement, Latency, StepRow};
 use crate::units::Mode;
 
 /// A field: text, or a number, or nothing.
@@ -84,6 +84,9 @@ const CELL_COLUMNS: &[&str] = &[
     "model",
     "precision",
     "mode",
+    "request_rate_req_s",
+    "ramp_req_s",
+    "max_concurrency",
     "measured_by",
     "session",
     "outcome",
@@ -104,6 +107,7 @@ const CELL_COLUMNS: &[&str] = &[
     "output_throughput_per_device_tok_s",
     "total_token_throughput_tok_s",
     "request_throughput_req_s",
+    "request_goodput_req_s",
     "makespan_s",
     "output_tokens",
     "prompt_tokens",
@@ -141,6 +145,46 @@ const CELL_COLUMNS: &[&str] = &[
     "p90_e2el_ms",
     "p95_e2el_ms",
     "p99_e2el_ms",
+    "mean_ttft_content_ms",
+    "p50_ttft_content_ms",
+    "p90_ttft_content_ms",
+    "p95_ttft_content_ms",
+    "p99_ttft_content_ms",
+    "mean_itl_token_ms",
+    "p50_itl_token_ms",
+    "p90_itl_token_ms",
+    "p95_itl_token_ms",
+    "p99_itl_token_ms",
+    "mean_close_ms",
+    "p50_close_ms",
+    "p90_close_ms",
+    "p95_close_ms",
+    "p99_close_ms",
+    "mean_queue_ms",
+    "p50_queue_ms",
+    "p90_queue_ms",
+    "p95_queue_ms",
+    "p99_queue_ms",
+    "mean_ttft_from_schedule_ms",
+    "p50_ttft_from_schedule_ms",
+    "p90_ttft_from_schedule_ms",
+    "p95_ttft_from_schedule_ms",
+    "p99_ttft_from_schedule_ms",
+    "mean_e2el_from_schedule_ms",
+    "p50_e2el_from_schedule_ms",
+    "p90_e2el_from_schedule_ms",
+    "p95_e2el_from_schedule_ms",
+    "p99_e2el_from_schedule_ms",
+    "mean_send_lag_ms",
+    "p50_send_lag_ms",
+    "p90_send_lag_ms",
+    "p95_send_lag_ms",
+    "p99_send_lag_ms",
+    "mean_connect_ms",
+    "p50_connect_ms",
+    "p90_connect_ms",
+    "p95_connect_ms",
+    "p99_connect_ms",
     "valid",
     "invalid_reasons",
     "warnings",
@@ -164,6 +208,10 @@ const STEP_COLUMNS: &[&str] = &[
     "step",
     "role",
     "workload",
+    "request_rate_req_s",
+    "ramp_req_s",
+    "max_concurrency",
+    "duration_s",
     "status",
     "counted",
     "reasons",
@@ -176,6 +224,7 @@ const STEP_COLUMNS: &[&str] = &[
     "output_throughput_tok_s",
     "total_token_throughput_tok_s",
     "request_throughput_req_s",
+    "request_goodput_req_s",
     "time_to_50_s",
     "time_to_90_s",
     "time_to_99_s",
@@ -253,6 +302,9 @@ fn cell(cell: &CellRow) -> Row {
         "model": cell.model.as_str(),
         "precision": cell.precision.as_str(),
         "mode": cell.mode.to_string(),
+        "request_rate_req_s": rate(cell.mode, cell.point),
+        "ramp_req_s": cell.point.and_then(|p| p.ramp).map(|ramp| ramp.to_string()),
+        "max_concurrency": cell.point.and_then(|p| p.concurrency),
         "measured_by": "rollbench",
         "session": cell.session.as_str(),
         "outcome": name(&cell.outcome),
@@ -290,6 +342,7 @@ fn cell_metrics(m: &CellMetrics) -> Row {
         "output_throughput_per_device_tok_s": m.output_throughput_per_device,
         "total_token_throughput_tok_s": m.total_token_throughput,
         "request_throughput_req_s": m.request_throughput,
+        "request_goodput_req_s": m.request_goodput,
         "makespan_s": m.makespan_s,
         "output_tokens": m.output_tokens,
         "prompt_tokens": m.prompt_tokens,
@@ -314,22 +367,45 @@ fn cell_metrics(m: &CellMetrics) -> Row {
     row
 }
 
-fn latencies(latency: &Latency) -> Row {
-    let of =
-        |d: Option<Distribution>| d.map_or([f64::NAN; 5], |d| [d.mean, d.p50, d.p90, d.p95, d.p99]);
-    let [ttft, tpot, itl, e2el] = [
-        latency.ttft_ms,
-        latency.tpot_ms,
-        latency.itl_ms,
-        latency.e2el_ms,
-    ]
-    .map(of);
-    row! {
-        "mean_ttft_ms": ttft[0], "p50_ttft_ms": ttft[1], "p90_ttft_ms": ttft[2], "p95_ttft_ms": ttft[3], "p99_ttft_ms": ttft[4],
-        "mean_tpot_ms": tpot[0], "p50_tpot_ms": tpot[1], "p90_tpot_ms": tpot[2], "p95_tpot_ms": tpot[3], "p99_tpot_ms": tpot[4],
-        "mean_itl_ms": itl[0], "p50_itl_ms": itl[1], "p90_itl_ms": itl[2], "p95_itl_ms": itl[3], "p99_itl_ms": itl[4],
-        "mean_e2el_ms": e2el[0], "p50_e2el_ms": e2el[1], "p90_e2el_ms": e2el[2], "p95_e2el_ms": e2el[3], "p99_e2el_ms": e2el[4],
-    }
+/// As `vllm bench serve` takes it: a number, or `inf` for all at once. Absent offline and in a ramp.
+fn rate(mode: Mode, point: Option<Point>) -> Option<String> {
+    let point = point.unwrap_or_default();
+    let paced = mode == Mode::Online && point.ramp.is_none();
+    let shown = point
+        .rate
+        .map_or_else(|| "inf".to_owned(), |rate| rate.to_string());
+    paced.then_some(shown)
+}
+
+macro_rules! quantiles {
+    ($name:literal, $of:expr) => {
+        [
+            (concat!("mean_", $name, "_ms"), $of.map(|d| d.mean)),
+            (concat!("p50_", $name, "_ms"), $of.map(|d| d.p50)),
+            (concat!("p90_", $name, "_ms"), $of.map(|d| d.p90)),
+            (concat!("p95_", $name, "_ms"), $of.map(|d| d.p95)),
+            (concat!("p99_", $name, "_ms"), $of.map(|d| d.p99)),
+        ]
+    };
+}
+
+fn latencies(l: &Latency) -> Row {
+    let all = [
+        quantiles!("ttft", l.ttft_ms),
+        quantiles!("tpot", l.tpot_ms),
+        quantiles!("itl", l.itl_ms),
+        quantiles!("e2el", l.e2el_ms),
+        quantiles!("ttft_content", l.ttft_content_ms),
+        quantiles!("itl_token", l.itl_token_ms),
+        quantiles!("close", l.close_ms),
+        quantiles!("queue", l.queue_ms),
+        quantiles!("ttft_from_schedule", l.ttft_from_schedule_ms),
+        quantiles!("e2el_from_schedule", l.e2el_from_schedule_ms),
+        quantiles!("send_lag", l.send_lag_ms),
+        quantiles!("connect", l.connect_ms),
+    ];
+    let known = all.into_iter().flatten();
+    known.map(|(name, value)| (name, value.into())).collect()
 }
 
 fn imported(row: &ImportedRow) -> Row {
@@ -376,6 +452,10 @@ fn step(cell: &CellRow, step: &StepRow) -> Row {
         "step": step.step,
         "role": name(&step.role),
         "workload": step.workload.as_str(),
+        "request_rate_req_s": rate(cell.mode, step.point),
+        "ramp_req_s": step.point.and_then(|p| p.ramp).map(|ramp| ramp.to_string()),
+        "max_concurrency": step.point.and_then(|p| p.concurrency),
+        "duration_s": step.duration_s,
         "status": name(&step.status),
         "counted": step.counted,
         "reasons": step.reasons.join("; "),
@@ -388,6 +468,7 @@ fn step(cell: &CellRow, step: &StepRow) -> Row {
         "output_throughput_tok_s": m.output_throughput,
         "total_token_throughput_tok_s": m.total_token_throughput,
         "request_throughput_req_s": m.request_throughput,
+        "request_goodput_req_s": step.good_requests.map(|good| good / m.makespan_s),
         "time_to_50_s": m.time_to_50_s,
         "time_to_90_s": m.time_to_90_s,
         "time_to_99_s": m.time_to_99_s,

@@ -14,8 +14,8 @@ use crate::stats::{self, BlockLog, CellMetrics, Estimate, Resolution, blocks};
 /// What is kept of one file.
 #[derive(Debug)]
 pub enum Derived {
-    /// Of a record of rollbench.
-    Cell(Box<DerivedCell>),
+    /// Of a record of rollbench: one for each point of a sweep, one outside a sweep.
+    Cells(Vec<DerivedCell>),
     /// A result of another program.
     Foreign(Foreign),
 }
@@ -33,7 +33,8 @@ pub struct DerivedCell {
     pub(super) environments: Vec<Environment>,
     pub(super) leaks: Vec<LeakRow>,
     pub(super) workloads: Vec<(String, WorkloadInfo)>,
-    /// Prompt and output tokens by workload and step index: equal in cells that may be compared.
+    /// Prompt and output tokens by workload and step index: equal in cells that may be compared. Without steps that sent
+    /// for a given time.
     pub(super) tokens: BTreeMap<(String, u32), (u64, u64)>,
     /// Mean seconds from the gate to the end of the stop; absent without a complete engine start.
     pub(super) start_s: Option<f64>,
@@ -49,9 +50,28 @@ impl DerivedCell {
 /// Derives what a summary needs.
 pub fn derive(found: Found) -> Derived {
     match found {
-        Found::Record(record) => Derived::Cell(Box::new(derive_cell(&record))),
+        Found::Record(record) => Derived::Cells(derive_cells(&record)),
         Found::Foreign(foreign) => Derived::Foreign(foreign),
     }
+}
+
+fn derive_cells(record: &CellRecord) -> Vec<DerivedCell> {
+    let sweep = record.points().len() > 1;
+    let starts = stats::counted_starts(record, Arm::Main);
+    let whole_s = mean(starts.iter().map(|start| wall_s(start)));
+    let parts = record.by_point().enumerate();
+    parts
+        .map(|(number, (point, part))| {
+            let mut cell = derive_cell(&part);
+            cell.row.point = point.filter(|point| sweep || !point.is_all_at_once());
+            // Of the engine, not of a point: told once.
+            cell.start_s = whole_s.filter(|_| number == 0);
+            if number > 0 {
+                cell.leaks.clear();
+            }
+            cell
+        })
+        .collect()
 }
 
 fn derive_cell(record: &CellRecord) -> DerivedCell {
@@ -61,7 +81,7 @@ fn derive_cell(record: &CellRecord) -> DerivedCell {
     let facts = || record.starts.iter().rev().filter_map(|s| s.engine.as_ref());
     let tokens = steps
         .iter()
-        .filter(|row| row.counted && row.arm == Arm::Main)
+        .filter(|row| row.counted && row.arm == Arm::Main && row.duration_s.is_none())
         .map(|row| {
             let tokens = (row.metrics.prompt_tokens, row.metrics.output_tokens);
             ((row.workload.clone(), row.step), tokens)
@@ -71,6 +91,7 @@ fn derive_cell(record: &CellRecord) -> DerivedCell {
         model: record.cell.id.model.clone(),
         precision: record.cell.id.precision.clone(),
         mode: record.cell.mode,
+        point: None,
         model_label: record.cell.labels.model.clone(),
         precision_label: record.cell.labels.precision.clone(),
         baseline: record.cell.id.precision == record.session.matrix.baseline,
@@ -122,7 +143,7 @@ fn derive_cell(record: &CellRecord) -> DerivedCell {
             .map(|(name, workload)| (name.clone(), workload.clone()))
             .collect(),
         tokens,
-        start_s: mean(starts.iter().map(|start| wall_s(start))),
+        start_s: None,
     }
 }
 
@@ -215,11 +236,11 @@ fn running(starts: &[&EngineStart]) -> Vec<(f64, u32)> {
 fn warnings(record: &CellRecord, starts: &[&EngineStart]) -> Vec<String> {
     let mut warnings = Vec::new();
     for start in starts {
-        let makespans: Vec<f64> = stats::counted_steps(start)
+        let costs: Vec<f64> = stats::counted_steps(start)
             .iter()
-            .map(|s| s.makespan_ns as f64 / 1e9)
+            .map(|step| stats::cost_s(step))
             .collect();
-        let Some(steadiness) = stats::steadiness(&makespans).filter(stats::Steadiness::warn) else {
+        let Some(steadiness) = stats::steadiness(&costs).filter(stats::Steadiness::warn) else {
             continue;
         };
         let place = match starts.len() {
@@ -242,6 +263,16 @@ fn warnings(record: &CellRecord, starts: &[&EngineStart]) -> Vec<String> {
     {
         warnings.push("weights of the right shape only: speed, not text".to_owned());
     }
+    warnings.extend(text_prompts(record, starts));
+    if starts
+        .iter()
+        .any(|s| s.steps.iter().any(|step| step.duration_s.is_some()))
+    {
+        warnings.push(
+            "requests were sent for a given time: what is compared is output tokens per second"
+                .to_owned(),
+        );
+    }
     let saturated = starts
         .iter()
         .flat_map(|s| &s.steps)
@@ -253,6 +284,23 @@ fn warnings(record: &CellRecord, starts: &[&EngineStart]) -> Vec<String> {
         ));
     }
     warnings
+}
+
+/// Chat takes text: how long its prompts became is the server's word.
+fn text_prompts(record: &CellRecord, starts: &[&EngineStart]) -> Option<String> {
+    let api = record.settings.get("online.api")?.value.as_str()?;
+    if api != "chat" {
+        return None;
+    }
+    let steps = starts.iter().flat_map(|start| stats::counted_steps(start));
+    let lengths: Vec<f64> = steps
+        .flat_map(|step| &step.sequences.prompt_tokens)
+        .map(|&tokens| f64::from(tokens))
+        .collect();
+    let counted = mean(lengths.into_iter())?;
+    Some(format!(
+        "prompts were sent as text (chat): their lengths are approximate, by the server's count {counted:.0} tokens on average"
+    ))
 }
 
 /// Seconds that a start took, from the gate to the proof that nothing is left.

@@ -1,11 +1,13 @@
 //! The summary as sections of tables and lists, which text and Markdown draw alike.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::figures::{NONE, count, number, or_none, percent};
 use super::model::{
     CellRow, Environment, ImportedRow, Note, Outcome, SessionRow, Summary, WorkloadRow,
 };
+use crate::record::Point;
 use crate::stats::{Distribution, Latency};
 use crate::units::{Bytes, Mode};
 use crate::workload::WorkloadSpec;
@@ -127,14 +129,25 @@ pub(super) fn words(words: &[&str]) -> Vec<String> {
 
 fn throughput_table(cells: &[&CellRow], remarks: &mut Remarks) -> Table {
     let speedups = cells.iter().any(|c| c.comparison.is_some());
-    let mut header = words(&["Model", "Precision", "Measured"]);
+    let points = cells.iter().any(|c| c.point.is_some());
+    let mut header = words(&["Model", "Precision"]);
+    if points {
+        header.push("Sent".to_owned());
+    }
+    header.push("Measured".to_owned());
     if speedups {
         header.push("Speed-up".to_owned());
     }
+    header.extend(words(&["Output tok/s", "Total tok/s", "Requests/s"]));
+    let goodput = cells.iter().any(|c| {
+        c.metrics
+            .as_ref()
+            .is_some_and(|m| m.request_goodput.is_some())
+    });
+    if goodput {
+        header.push("Goodput/s".to_owned());
+    }
     header.extend(words(&[
-        "Output tok/s",
-        "Total tok/s",
-        "Requests/s",
         "Makespan s",
         "Tail %",
         "Preempt.",
@@ -143,11 +156,11 @@ fn throughput_table(cells: &[&CellRow], remarks: &mut Remarks) -> Table {
     ]));
     let row = |cell: &&CellRow| {
         let m = cell.metrics.as_ref();
-        let mut row = vec![
-            cell.model_label.clone(),
-            cell.precision_label.clone(),
-            measured(cell, remarks),
-        ];
+        let mut row = vec![cell.model_label.clone(), cell.precision_label.clone()];
+        if points {
+            row.push(sent(cell));
+        }
+        row.push(measured(cell, remarks));
         if speedups {
             row.push(speedup(cell, remarks));
         }
@@ -155,6 +168,11 @@ fn throughput_table(cells: &[&CellRow], remarks: &mut Remarks) -> Table {
             or_none(m.map(|m| m.output_throughput), number),
             or_none(m.map(|m| m.total_token_throughput), number),
             or_none(m.map(|m| m.request_throughput), number),
+        ]);
+        if goodput {
+            row.push(or_none(m.and_then(|m| m.request_goodput), number));
+        }
+        row.extend([
             or_none(m.map(|m| m.makespan_s), number),
             or_none(m.and_then(|m| m.tail_share), percent),
             or_none(m.and_then(|m| m.preemptions), count),
@@ -164,15 +182,20 @@ fn throughput_table(cells: &[&CellRow], remarks: &mut Remarks) -> Table {
         row
     };
     Table {
-        labels: 3,
+        labels: if points { 4 } else { 3 },
         rows: cells.iter().map(row).collect(),
         header,
     }
 }
 
+/// How the requests of an online cell were sent.
+fn sent(cell: &CellRow) -> String {
+    cell.point.unwrap_or_default().to_string()
+}
+
 /// How much was measured, or why not, with marks for the reasons.
 fn measured(cell: &CellRow, remarks: &mut Remarks) -> String {
-    let title = cell.title();
+    let (title, name) = (cell.title(), cell.name());
     let mut marks = String::new();
     let mut shown = match (&cell.metrics, cell.outcome) {
         (Some(m), outcome) => {
@@ -198,14 +221,14 @@ fn measured(cell: &CellRow, remarks: &mut Remarks) -> String {
         (None, Outcome::Done | Outcome::Partial) => "no valid step".to_owned(),
     };
     if let Some(skip) = &cell.skip {
-        marks += &remarks.add(format!("{title}: skipped: {skip}"));
+        marks += &remarks.add(format!("{name}: skipped: {skip}"));
     }
     for reason in &cell.invalid {
         marks += &remarks.add(format!("{title}: not valid: {reason}"));
     }
     for failure in &cell.failures {
         let mut text = format!(
-            "{title}: failed while {}: {}",
+            "{name}: failed while {}: {}",
             failure.phase, failure.message
         );
         for more in [&failure.diagnosis, &failure.hint].into_iter().flatten() {
@@ -222,7 +245,7 @@ fn measured(cell: &CellRow, remarks: &mut Remarks) -> String {
             n => format!("{n} engine starts were"),
         };
         marks += &remarks.add(format!(
-            "{title}: {starts} interrupted; kept in the record, and in no number"
+            "{name}: {starts} interrupted; kept in the record, and in no number"
         ));
     }
     if !cell.invalid.is_empty() {
@@ -254,9 +277,12 @@ fn speedup(cell: &CellRow, remarks: &mut Remarks) -> String {
 }
 
 fn latency_table(cells: &[&CellRow]) -> Table {
-    let header = [
-        "Model",
-        "Precision",
+    let points = cells.iter().any(|c| c.point.is_some());
+    let mut header = words(&["Model", "Precision"]);
+    if points {
+        header.push("Sent".to_owned());
+    }
+    header.extend(words(&[
         "TTFT p50 ms",
         "p99",
         "TPOT p50 ms",
@@ -265,7 +291,7 @@ fn latency_table(cells: &[&CellRow]) -> Table {
         "p99",
         "E2EL p50 ms",
         "p99",
-    ];
+    ]));
     let row = |cell: &&CellRow| {
         let none = Latency::default();
         let latency = cell
@@ -274,6 +300,9 @@ fn latency_table(cells: &[&CellRow]) -> Table {
             .and_then(|m| m.latency.as_ref())
             .unwrap_or(&none);
         let mut row = vec![cell.model_label.clone(), cell.precision_label.clone()];
+        if points {
+            row.push(sent(cell));
+        }
         for d in [
             latency.ttft_ms,
             latency.tpot_ms,
@@ -286,8 +315,8 @@ fn latency_table(cells: &[&CellRow]) -> Table {
         row
     };
     Table {
-        labels: 2,
-        header: words(&header),
+        labels: if points { 3 } else { 2 },
+        header,
         rows: cells.iter().map(row).collect(),
     }
 }
@@ -354,7 +383,7 @@ fn verdicts(summary: &Summary) -> Vec<String> {
         lines.push(format!(
             "All {} models{} {}: {:.2}x{interval}, the geometric mean of their speed-ups",
             row.mean.models,
-            shown_mode(row.mode),
+            shown_mode(row.mode, row.point),
             row.precision_label,
             row.mean.ratio
         ));
@@ -363,7 +392,7 @@ fn verdicts(summary: &Summary) -> Vec<String> {
         lines.push(format!(
             "{}{}: {}",
             row.model_label,
-            shown_mode(row.mode),
+            shown_mode(row.mode, row.point),
             row.sentence
         ));
     }
@@ -377,12 +406,12 @@ fn verdict_lines(cell: &CellRow) -> Vec<String> {
     let Some(verdict) = &comparison.verdict else {
         return Vec::new();
     };
-    let mode = shown_mode(cell.mode);
+    let mode = shown_mode(cell.mode, cell.point);
     let mut lines = vec![format!("{}{mode} {}", cell.model_label, verdict.sentence)];
     if let Some(interval) = comparison.bootstrap {
         lines.push(format!(
             "{}{mode}: a bootstrap (BCa) gives {:.2}-{:.2}",
-            cell.title(),
+            cell.name(),
             interval.low,
             interval.high
         ));
@@ -391,7 +420,7 @@ fn verdict_lines(cell: &CellRow) -> Vec<String> {
         let blocks = comparison.outliers.iter().map(|i| (i + 1).to_string());
         lines.push(format!(
             "{}{mode}: block {} of {} stands out; it is in the numbers, and without it the ratio is {without:.2}x",
-            cell.title(),
+            cell.name(),
             blocks.collect::<Vec<_>>().join(" and "),
             comparison.differences.len()
         ));
@@ -399,10 +428,11 @@ fn verdict_lines(cell: &CellRow) -> Vec<String> {
     lines
 }
 
-fn shown_mode(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Offline => "",
-        Mode::Online => " (online)",
+fn shown_mode(mode: Mode, point: Option<Point>) -> String {
+    match (mode, point) {
+        (Mode::Offline, _) => String::new(),
+        (Mode::Online, None) => " (online)".to_owned(),
+        (Mode::Online, Some(point)) => format!(" (online, {point})"),
     }
 }
 
@@ -509,25 +539,33 @@ fn checkpoints(summary: &Summary) -> Option<Table> {
 }
 
 fn measured_on(summary: &Summary) -> Vec<String> {
-    let all = summary.cells.iter().filter(|c| !c.steps.is_empty()).count();
+    let all: BTreeSet<String> = summary
+        .cells
+        .iter()
+        .filter(|c| !c.steps.is_empty())
+        .map(CellRow::id)
+        .collect();
     let mut lines: Vec<String> = summary
         .environments
         .iter()
         .map(|e| environment(e, summary.environments.len() > 1))
         .collect();
-    lines.extend(summary.workloads.iter().map(|w| workload(w, all)));
+    lines.extend(summary.workloads.iter().map(|w| workload(w, all.len())));
     for cell in summary
         .cells
         .iter()
         .filter(|c| !c.config_difference.is_empty())
     {
         for (name, difference) in &cell.config_difference {
-            lines.push(format!(
+            let line = format!(
                 "{}: {name} was asked as {} and is {}",
-                cell.title(),
+                cell.name(),
                 difference.requested,
                 difference.effective
-            ));
+            );
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
         }
     }
     lines.extend(summary.sessions.iter().map(session));
@@ -606,7 +644,10 @@ fn session(s: &SessionRow) -> String {
         s.matrix.source,
         s.plan.blocks,
         s.plan.warmup,
-        s.plan.steps
+        match s.plan.points {
+            1 => s.plan.steps.to_string(),
+            points => format!("{points} points x {}", s.plan.steps),
+        }
     );
     if let Some(earlier) = &s.resumes {
         let _ = write!(line, "; goes on with {earlier}");

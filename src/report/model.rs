@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::record::{
     CheckpointInfo, Difference, ExitStatus, FailureKind, MatrixInfo, PassedOver, Phase, PlanInfo,
-    Tool,
+    Point, Tool,
 };
 use crate::stats::net::{NetEffect, StepTime};
 use crate::stats::tail::SpeedUpAt;
@@ -55,6 +55,9 @@ pub struct CalibrationRow {
     pub model: ModelId,
     /// Offline or online.
     pub mode: Mode,
+    /// The point of a sweep; absent outside one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub point: Option<Point>,
     /// What tables show for the model.
     pub model_label: String,
     /// What it tells.
@@ -71,6 +74,9 @@ pub struct GeometricMeanRow {
     pub precision: PrecisionId,
     /// Offline or online.
     pub mode: Mode,
+    /// The point of a sweep; absent outside one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub point: Option<Point>,
     /// What tables show for the precision.
     pub precision_label: String,
     /// Its speed-up.
@@ -87,6 +93,9 @@ pub struct TrainingStepRow {
     pub precision: PrecisionId,
     /// Offline or online.
     pub mode: Mode,
+    /// The point of a sweep; absent outside one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub point: Option<Point>,
     /// The times that it was computed from.
     pub times: StepTime,
     /// The effect.
@@ -137,7 +146,7 @@ pub enum Outcome {
     Skipped,
 }
 
-/// One cell in one mode.
+/// One cell in one mode, at one point of a sweep.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CellRow {
     /// The model.
@@ -146,6 +155,9 @@ pub struct CellRow {
     pub precision: PrecisionId,
     /// Offline or online.
     pub mode: Mode,
+    /// How its requests were sent; absent offline, and online where all were sent at once and nothing else was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub point: Option<Point>,
     /// What tables show for the model.
     pub model_label: String,
     /// What tables show for the precision.
@@ -343,7 +355,23 @@ impl CellRow {
     }
 
     /// `MODEL PRECISION` as tables show it.
-    pub fn title(&self) -> String {
+    pub fn name(&self) -> String {
         format!("{} {}", self.model_label, self.precision_label)
+    }
+
+    /// `MODEL`, with the point of a sweep.
+    pub(super) fn of_model(&self) -> String {
+        match self.point {
+            Some(point) => format!("{} ({point})", self.model_label),
+            None => self.model_label.clone(),
+        }
+    }
+
+    /// `MODEL PRECISION`, with the point of a sweep.
+    pub fn title(&self) -> String {
+        match self.point {
+            Some(point) => format!("{} ({point})", self.name()),
+            None => self.name(),
+        }
     }
 }

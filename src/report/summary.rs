@@ -7,7 +7,7 @@ use super::derive::{Derived, DerivedCell};
 use super::model::{
     Comparison, Environment, ImportedRow, Note, Outcome, SCHEMA, SessionRow, Summary, WorkloadRow,
 };
-use crate::record::{Foreign, PassedOver, Session, Tool};
+use crate::record::{Foreign, PassedOver, Point, Session, Tool};
 use crate::stats::tail::speed_up_by_running;
 use crate::stats::{self, Estimate, Evidence, Ratios, Soundness, blocks};
 use crate::units::{Mode, ModelId, PrecisionId};
@@ -22,7 +22,7 @@ impl Summary {
         let mut foreign = Vec::new();
         for derived in derived {
             match derived {
-                Derived::Cell(cell) => cells.push(*cell),
+                Derived::Cells(parts) => cells.extend(parts),
                 Derived::Foreign(result) => foreign.push(result),
             }
         }
@@ -81,7 +81,8 @@ fn session_row(session: &Session) -> SessionRow {
     }
 }
 
-/// Models, then modes, then precisions: each in the order of declaration, as far as the sessions together tell.
+/// Models, then modes, then points, then precisions: models and precisions in the order of declaration, as far as the
+/// sessions together tell, points by their rate and their concurrency.
 fn sort(cells: &mut [DerivedCell], sessions: &[Session]) {
     let models: Vec<ModelId> = merged(sessions.iter().map(|s| s.matrix.models.as_slice()));
     let precisions: Vec<PrecisionId> =
@@ -92,10 +93,16 @@ fn sort(cells: &mut [DerivedCell], sessions: &[Session]) {
             place(&models, &row.model),
             row.model.clone(),
             row.mode,
+            place_of(cell),
             place(&precisions, &row.precision),
             row.precision.clone(),
         )
     });
+}
+
+/// The point that cells must share to be compared; one that names none was sent all at once.
+fn place_of(cell: &DerivedCell) -> Point {
+    cell.row.point.unwrap_or_default()
 }
 
 fn place<T: PartialEq>(order: &[T], item: &T) -> usize {
@@ -124,13 +131,15 @@ fn baseline_of<'a>(cell: &DerivedCell, cells: &'a [DerivedCell]) -> Option<&'a D
     cells.iter().find(|other| {
         other.row.model == cell.row.model
             && other.row.mode == cell.row.mode
+            && place_of(other) == place_of(cell)
             && other.row.precision == cell.session.matrix.baseline
     })
 }
 
-/// The comparison of a cell with the baseline of its model, where both have numbers.
+/// The comparison of a cell with the baseline of its model at the same point, where both have numbers.
 fn compare(cell: &DerivedCell, cells: &[DerivedCell]) -> Option<Comparison> {
     let baseline = baseline_of(cell, cells)?;
+    // At every point: the intervals of a sweep hold together.
     let is_compared = |c: &DerivedCell| {
         c.row.model == cell.row.model
             && c.row.mode == cell.row.mode

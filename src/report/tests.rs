@@ -4,7 +4,7 @@ use std::fs;
 
 use super::{Derived, Format, Summary, derive, render};
 use crate::record::{
-    CellRecord, Found, Leak, Neighbour, PassedOver, StartStatus, StepStatus, Store, builder,
+    CellRecord, Found, Leak, Neighbour, PassedOver, Point, StartStatus, StepStatus, Store, builder,
     read_results,
 };
 use crate::units::Mode;
@@ -131,23 +131,23 @@ fn one_block_as_markdown() {
 
 #[test]
 fn one_block_as_csv() {
-    insta::assert_snapshot!(shown(&summary(one_block()), Format::Csv), @r"
-    model,precision,mode,measured_by,session,outcome,baseline,starts,planned_starts,steps,speedup,speedup_low,speedup_high,speedup_level,speedup_baseline,speedup_blocks,speedup_across_sessions,verdict,verdict_sentence,output_throughput_tok_s,output_throughput_per_device_tok_s,total_token_throughput_tok_s,request_throughput_req_s,makespan_s,output_tokens,prompt_tokens,time_to_50_s,time_to_90_s,time_to_99_s,tail_share,bubble_ratio,length_inflation_max,length_inflation_p99,preemptions,prefix_hit_rate,kv_peak,kv_tokens,weights_bytes,load_s,failed_requests,mean_ttft_ms,p50_ttft_ms,p90_ttft_ms,p95_ttft_ms,p99_ttft_ms,mean_tpot_ms,p50_tpot_ms,p90_tpot_ms,p95_tpot_ms,p99_tpot_ms,mean_itl_ms,p50_itl_ms,p90_itl_ms,p95_itl_ms,p99_itl_ms,mean_e2el_ms,p50_e2el_ms,p90_e2el_ms,p95_e2el_ms,p99_e2el_ms,valid,invalid_reasons,warnings,reason,checkpoint,checkpoint_format,checkpoint_bytes,kernels,cannot_be_known
-    demo,bf16,offline,rollbench,s1,done,true,1,1,3,,,,,,,,,,128,,384,4,2,768,1536,1.125,1.825,1.9825,0.0875,0.4375,1,1,0,0.25,0.25,123456,270000000,40,0,,,,,,,,,,,,,,,,,,,,,true,,,,/models/demo-bf16,BF16,269060552,SomeKernel for SomeScheme,
-    demo,w8a8,offline,rollbench,s1,done,false,1,1,3,1.25002344,,,,bf16,1,false,no_interval,W8A8: 1.25x the throughput of BF16 (one engine start: no interval),160,,480,5,1.6,768,1536,0.9,1.46,1.586,0.0875,0.4375,1,1,0,0.25,0.25,123456,270000000,40,0,,,,,,,,,,,,,,,,,,,,,true,,,,/models/demo-w8a8,W8A8,269060552,SomeKernel for SomeScheme,
-    demo,w8a16,offline,rollbench,s1,skipped,false,,1,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,unsupported on cpu: vLLM's CPU platform has no INT8 weight-only kernel,/models/demo-w8a16,W8A16,269060552,,
+    insta::assert_snapshot!(shown(&summary(one_block()), Format::Csv), @"
+    model,precision,mode,request_rate_req_s,ramp_req_s,max_concurrency,measured_by,session,outcome,baseline,starts,planned_starts,steps,speedup,speedup_low,speedup_high,speedup_level,speedup_baseline,speedup_blocks,speedup_across_sessions,verdict,verdict_sentence,output_throughput_tok_s,output_throughput_per_device_tok_s,total_token_throughput_tok_s,request_throughput_req_s,request_goodput_req_s,makespan_s,output_tokens,prompt_tokens,time_to_50_s,time_to_90_s,time_to_99_s,tail_share,bubble_ratio,length_inflation_max,length_inflation_p99,preemptions,prefix_hit_rate,kv_peak,kv_tokens,weights_bytes,load_s,failed_requests,mean_ttft_ms,p50_ttft_ms,p90_ttft_ms,p95_ttft_ms,p99_ttft_ms,mean_tpot_ms,p50_tpot_ms,p90_tpot_ms,p95_tpot_ms,p99_tpot_ms,mean_itl_ms,p50_itl_ms,p90_itl_ms,p95_itl_ms,p99_itl_ms,mean_e2el_ms,p50_e2el_ms,p90_e2el_ms,p95_e2el_ms,p99_e2el_ms,mean_ttft_content_ms,p50_ttft_content_ms,p90_ttft_content_ms,p95_ttft_content_ms,p99_ttft_content_ms,mean_itl_token_ms,p50_itl_token_ms,p90_itl_token_ms,p95_itl_token_ms,p99_itl_token_ms,mean_close_ms,p50_close_ms,p90_close_ms,p95_close_ms,p99_close_ms,mean_queue_ms,p50_queue_ms,p90_queue_ms,p95_queue_ms,p99_queue_ms,mean_ttft_from_schedule_ms,p50_ttft_from_schedule_ms,p90_ttft_from_schedule_ms,p95_ttft_from_schedule_ms,p99_ttft_from_schedule_ms,mean_e2el_from_schedule_ms,p50_e2el_from_schedule_ms,p90_e2el_from_schedule_ms,p95_e2el_from_schedule_ms,p99_e2el_from_schedule_ms,mean_send_lag_ms,p50_send_lag_ms,p90_send_lag_ms,p95_send_lag_ms,p99_send_lag_ms,mean_connect_ms,p50_connect_ms,p90_connect_ms,p95_connect_ms,p99_connect_ms,valid,invalid_reasons,warnings,reason,checkpoint,checkpoint_format,checkpoint_bytes,kernels,cannot_be_known
+    demo,bf16,offline,,,,rollbench,s1,done,true,1,1,3,,,,,,,,,,128,,384,4,,2,768,1536,1.125,1.825,1.9825,0.0875,0.4375,1,1,0,0.25,0.25,123456,270000000,40,0,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,true,,,,/models/demo-bf16,BF16,269060552,SomeKernel for SomeScheme,
+    demo,w8a8,offline,,,,rollbench,s1,done,false,1,1,3,1.25002344,,,,bf16,1,false,no_interval,W8A8: 1.25x the throughput of BF16 (one engine start: no interval),160,,480,5,,1.6,768,1536,0.9,1.46,1.586,0.0875,0.4375,1,1,0,0.25,0.25,123456,270000000,40,0,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,true,,,,/models/demo-w8a8,W8A8,269060552,SomeKernel for SomeScheme,
+    demo,w8a16,offline,,,,rollbench,s1,skipped,false,,1,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,unsupported on cpu: vLLM's CPU platform has no INT8 weight-only kernel,/models/demo-w8a16,W8A16,269060552,,
     ");
 }
 
 #[test]
 fn steps_as_csv() {
     let steps = super::csv::steps(&summary(one_block()[1..].to_vec())).unwrap();
-    insta::assert_snapshot!(String::from_utf8(steps).unwrap(), @r"
-    model,precision,mode,session,start,arm,block,attempt,step,role,workload,status,counted,reasons,makespan_s,requests,sequences,failed,prompt_tokens,output_tokens,output_throughput_tok_s,total_token_throughput_tok_s,request_throughput_req_s,time_to_50_s,time_to_90_s,time_to_99_s,tail_share,bubble_ratio,length_inflation_max,length_inflation_p99,preemptions,prefix_queries,prefix_hits,kv_peak,p50_ttft_ms,p99_ttft_ms,p50_tpot_ms,p99_tpot_ms,p50_itl_ms,p99_itl_ms,p50_e2el_ms,p99_e2el_ms,timing_s/gen,timing_per_token_ms/gen,response_length/mean,response_length/max,response_length/min,response_length/clip_ratio
-    demo,w8a8,offline,s1,s1-demo_w8a8-0,main,0,0,0,warmup,main,ok,false,,3.2,8,8,0,512,256,80,240,2.5,1.8,2.92,3.172,0.0875,0.4375,1,1,0,512,128,0.25,,,,,,,,,3.2,12.5,32,32,32,1
-    demo,w8a8,offline,s1,s1-demo_w8a8-0,main,0,0,1,measured,main,ok,true,,1.6,8,8,0,512,256,160,480,5,0.9,1.46,1.586,0.0875,0.4375,1,1,0,512,128,0.25,,,,,,,,,1.6,6.25,32,32,32,1
-    demo,w8a8,offline,s1,s1-demo_w8a8-0,main,0,0,2,measured,main,ok,true,,1.62,8,8,0,512,256,158.024691,474.074074,4.9382716,0.91125,1.47825,1.605825,0.0875,0.4375,1,1,0,512,128,0.25,,,,,,,,,1.62,6.328125,32,32,32,1
-    demo,w8a8,offline,s1,s1-demo_w8a8-0,main,0,0,3,measured,main,ok,true,,1.58,8,8,0,512,256,162.025316,486.075949,5.06329114,0.88875,1.44175,1.566175,0.0875,0.4375,1,1,0,512,128,0.25,,,,,,,,,1.58,6.171875,32,32,32,1
+    insta::assert_snapshot!(String::from_utf8(steps).unwrap(), @"
+    model,precision,mode,session,start,arm,block,attempt,step,role,workload,request_rate_req_s,ramp_req_s,max_concurrency,duration_s,status,counted,reasons,makespan_s,requests,sequences,failed,prompt_tokens,output_tokens,output_throughput_tok_s,total_token_throughput_tok_s,request_throughput_req_s,request_goodput_req_s,time_to_50_s,time_to_90_s,time_to_99_s,tail_share,bubble_ratio,length_inflation_max,length_inflation_p99,preemptions,prefix_queries,prefix_hits,kv_peak,p50_ttft_ms,p99_ttft_ms,p50_tpot_ms,p99_tpot_ms,p50_itl_ms,p99_itl_ms,p50_e2el_ms,p99_e2el_ms,timing_s/gen,timing_per_token_ms/gen,response_length/mean,response_length/max,response_length/min,response_length/clip_ratio
+    demo,w8a8,offline,s1,s1-demo_w8a8-0,main,0,0,0,warmup,main,,,,,ok,false,,3.2,8,8,0,512,256,80,240,2.5,,1.8,2.92,3.172,0.0875,0.4375,1,1,0,512,128,0.25,,,,,,,,,3.2,12.5,32,32,32,1
+    demo,w8a8,offline,s1,s1-demo_w8a8-0,main,0,0,1,measured,main,,,,,ok,true,,1.6,8,8,0,512,256,160,480,5,,0.9,1.46,1.586,0.0875,0.4375,1,1,0,512,128,0.25,,,,,,,,,1.6,6.25,32,32,32,1
+    demo,w8a8,offline,s1,s1-demo_w8a8-0,main,0,0,2,measured,main,,,,,ok,true,,1.62,8,8,0,512,256,158.024691,474.074074,4.9382716,,0.91125,1.47825,1.605825,0.0875,0.4375,1,1,0,512,128,0.25,,,,,,,,,1.62,6.328125,32,32,32,1
+    demo,w8a8,offline,s1,s1-demo_w8a8-0,main,0,0,3,measured,main,,,,,ok,true,,1.58,8,8,0,512,256,162.025316,486.075949,5.06329114,,0.88875,1.44175,1.566175,0.0875,0.4375,1,1,0,512,128,0.25,,,,,,,,,1.58,6.171875,32,32,32,1
     ");
 }
 
@@ -787,4 +787,72 @@ fn steps_come_under_verls_names() {
     let shown = shown(&summary(one_block()), Format::Verl);
     assert_eq!(shown.lines().count(), 6);
     insta::assert_snapshot!(shown.lines().next().unwrap(), @r#"{"step":1,"rollbench/model":"demo","rollbench/precision":"bf16","rollbench/mode":"offline","rollbench/arm":"main","rollbench/block":0,"timing_s/gen":2.0,"timing_per_token_ms/gen":7.8125,"response_length/mean":32.0,"response_length/max":32,"response_length/min":32,"response_length/clip_ratio":1.0}"#);
+}
+
+/// Two precisions at two points: W8A8 is twice as fast at 4 requests/s and as fast as BF16 all at once.
+fn sweep() -> Vec<CellRecord> {
+    let of = |precision: &str, makespans: [f64; 4]| {
+        let mut record = builder::done("demo", precision, &[&makespans]);
+        record.cell.mode = Mode::Online;
+        record.session.plan.steps = 2;
+        record.session.plan.points = 2;
+        let [paced, at_once] = [Some(4.0), None].map(|rate| Point {
+            rate,
+            ..Point::default()
+        });
+        for step in &mut record.starts[0].steps {
+            step.point = Some(if step.index < 3 { paced } else { at_once });
+        }
+        record
+    };
+    vec![
+        of("bf16", [2.0, 2.0, 1.0, 1.0]),
+        of("w8a8", [1.0, 1.0, 1.0, 1.0]),
+    ]
+}
+
+#[test]
+fn a_sweep_has_a_row_and_a_ratio_a_point() {
+    let summary = summary(sweep());
+    let rows: Vec<_> = summary
+        .cells
+        .iter()
+        .map(|cell| {
+            let ratio = cell.comparison.as_ref().and_then(|c| c.estimate);
+            let makespan = cell.metrics.as_ref().map(|m| m.makespan_s);
+            (cell.title(), makespan, ratio.map(|e| e.ratio))
+        })
+        .collect();
+    let expected = [
+        ("DEMO BF16 (4 requests/s)", 2.0, None),
+        ("DEMO W8A8 (4 requests/s)", 1.0, Some(2.0)),
+        ("DEMO BF16 (all at once)", 1.0, None),
+        ("DEMO W8A8 (all at once)", 1.0, Some(1.0)),
+    ]
+    .map(|(title, makespan, ratio)| (title.to_owned(), Some(makespan), ratio));
+    assert_eq!(rows, expected);
+    let shown = text(&summary);
+    let points: Vec<&str> = shown
+        .lines()
+        .filter(|line| line.contains("online,"))
+        .collect();
+    insta::assert_snapshot!(points.join("\n"), @"
+    DEMO (online, 4 requests/s) W8A8: 2.00x the throughput of BF16 (one engine start: no interval)
+    DEMO (online, all at once) W8A8: 1.00x the throughput of BF16 (one engine start: no interval)
+    ");
+    let csv = shown_csv(&summary);
+    assert_eq!(csv, ["4", "4", "inf", "inf"]);
+}
+
+fn shown_csv(summary: &Summary) -> Vec<String> {
+    let text = shown(summary, Format::Csv);
+    let mut rows = csv::Reader::from_reader(text.as_bytes());
+    let names = rows.headers().unwrap().clone();
+    let rate = names
+        .iter()
+        .position(|name| name == "request_rate_req_s")
+        .unwrap();
+    rows.records()
+        .map(|row| row.unwrap()[rate].to_owned())
+        .collect()
 }

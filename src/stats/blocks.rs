@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::cell_metrics::{BlockLog, block_logs};
 use super::interval::{Estimate, paired, two_stage, unpaired};
 use super::stein::{Total, total_blocks};
-use crate::record::{Arm, CellRecord, Inference};
+use crate::record::{Arm, CellRecord, Inference, Point};
 
 /// y(baseline) - y(cell) in the blocks that one session ran of both, in the order of blocks. Where a block was repeated,
 /// its last start counts.
@@ -54,7 +54,7 @@ pub fn speed_up(
 }
 
 /// How many blocks a two-stage session needs in all, from its first stage: the most that any model needs for intervals
-/// no wider than `until` (0.02 for +-2 %) of all its comparisons. Absent where no model has a comparison with two
+/// no wider than `until` (0.02 for +-2 %) of all its comparisons, at all points of a sweep. Absent where no model has a comparison with two
 /// blocks: then nothing can be computed, and more blocks would not help.
 pub fn second_stage(
     records: &[CellRecord],
@@ -63,21 +63,27 @@ pub fn second_stage(
     max_blocks: usize,
 ) -> Option<Total> {
     let of_model = |baseline: &CellRecord| {
-        let there = block_logs(baseline, Arm::Main);
-        let stages: Vec<Vec<f64>> = records
-            .iter()
-            .filter(|r| {
-                r.cell.id.model == baseline.cell.id.model
-                    && r.cell.mode == baseline.cell.mode
-                    && r.cell.id.precision != baseline.cell.id.precision
-            })
-            .map(|cell| {
-                let mut d = differences(&there, &block_logs(cell, Arm::Main));
-                d.truncate(first_stage);
-                d
-            })
-            .filter(|d| d.len() >= 2)
-            .collect();
+        let cells = records.iter().filter(|r| {
+            r.cell.id.model == baseline.cell.id.model
+                && r.cell.mode == baseline.cell.mode
+                && r.cell.id.precision != baseline.cell.id.precision
+        });
+        let logs = |record: &CellRecord| -> Vec<(Point, Vec<BlockLog>)> {
+            let parts = record.by_point();
+            parts
+                .map(|(point, part)| (point.unwrap_or_default(), block_logs(&part, Arm::Main)))
+                .collect()
+        };
+        let there = logs(baseline);
+        let mut stages: Vec<Vec<f64>> = Vec::new();
+        for (point, here) in cells.flat_map(logs) {
+            let same = there.iter().find(|(other, _)| *other == point);
+            let mut d = same.map_or_else(Vec::new, |(_, there)| differences(there, &here));
+            d.truncate(first_stage);
+            if d.len() >= 2 {
+                stages.push(d);
+            }
+        }
         total_blocks(&stages, until.ln_1p(), max_blocks)
     };
     records
@@ -151,6 +157,27 @@ mod tests {
         assert_eq!(logs.iter().map(|l| l.block).collect::<Vec<_>>(), [1, 1]);
         let calibrated = calibration(&cell).expect("a block");
         assert!((calibrated.ratio - 0.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_second_stage_needs_what_its_noisiest_point_needs() {
+        let at = |record: &mut CellRecord| {
+            for step in record.starts.iter_mut().flat_map(|s| &mut s.steps) {
+                let rate = (step.index < 2).then_some(4.0);
+                step.point = Some(Point {
+                    rate,
+                    ..Point::default()
+                });
+            }
+        };
+        // The first point is calm, the second is not: one mean over both would hide it.
+        let mut base = done("demo", "bf16", &[&[1.0, 1.0], &[1.0, 1.0], &[1.0, 1.0]]);
+        let mut cell = done("demo", "w8a8", &[&[1.0, 1.0], &[1.0, 1.3], &[1.0, 0.8]]);
+        let whole = second_stage(&[base.clone(), cell.clone()], 0.02, 3, 1000).expect("compared");
+        at(&mut base);
+        at(&mut cell);
+        let parts = second_stage(&[base, cell], 0.02, 3, 1000).expect("compared");
+        assert!(parts.wanted > whole.wanted, "{parts:?} {whole:?}");
     }
 
     #[test]

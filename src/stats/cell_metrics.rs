@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::latency::{Latency, LatencySample};
+use super::online::{Slo, good_requests};
 use super::quantiles::Distribution;
 use super::step_metrics::StepMetrics;
-use crate::record::{Arm, CellRecord, EngineStart, Role, Step, StepStatus};
+use crate::record::{Arm, CellRecord, EngineStart, Point, Role, Step, StepStatus};
 use crate::workload::WorkloadSpec;
 
 /// A step with its place and metrics.
@@ -29,6 +30,15 @@ pub struct StepRow {
     pub role: Role,
     /// The workload's name.
     pub workload: String,
+    /// How its requests were sent; absent offline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub point: Option<Point>,
+    /// For how many seconds requests were sent; absent where their number was fixed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_s: Option<f64>,
+    /// Requests that kept the objectives; absent without objectives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub good_requests: Option<f64>,
     /// As recorded.
     pub status: StepStatus,
     /// Whether it entered the cell's numbers.
@@ -61,6 +71,12 @@ pub struct CellMetrics {
     /// Requests over makespan, all steps.
     #[serde(rename = "request_throughput_req_s")]
     pub request_throughput: f64,
+    /// Requests that kept the objectives over makespan, all steps; absent without objectives.
+    #[serde(
+        rename = "request_goodput_req_s",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub request_goodput: Option<f64>,
     /// Output tokens of all steps.
     pub output_tokens: u64,
     /// Prompt tokens of all steps.
@@ -105,7 +121,8 @@ pub struct BlockLog {
     pub block: u32,
     /// The session that ran it.
     pub session: String,
-    /// Mean over the steps of ln(makespan in seconds).
+    /// Mean over the steps of ln(makespan in seconds); of steps that sent for a given time, of ln(seconds per output
+    /// token), since their makespans say nothing.
     pub mean_ln_makespan: f64,
 }
 
@@ -148,9 +165,15 @@ fn caps(record: &CellRecord) -> BTreeMap<&str, u32> {
         .collect()
 }
 
+/// The objectives of an online cell; absent if it has none.
+fn slo(record: &CellRecord) -> Option<Slo> {
+    let setting = record.settings.get("online.goodput")?;
+    serde_json::from_value(setting.value.clone()).ok()
+}
+
 /// Every step of the record, in the order of starts and steps.
 pub fn step_rows(record: &CellRecord) -> Vec<StepRow> {
-    let caps = caps(record);
+    let (caps, slo) = (caps(record), slo(record));
     let rows = |start: &EngineStart| {
         let counted = if start.is_complete() {
             counted_steps(start)
@@ -166,6 +189,9 @@ pub fn step_rows(record: &CellRecord) -> Vec<StepRow> {
             step: step.index,
             role: step.role,
             workload: step.workload.clone(),
+            point: step.point,
+            duration_s: step.duration_s,
+            good_requests: slo.as_ref().and_then(|slo| good_requests(step, slo)),
             status: step.status,
             counted: counted.iter().any(|known| std::ptr::eq(*known, step)),
             reasons: step.reasons.clone(),
@@ -176,14 +202,25 @@ pub fn step_rows(record: &CellRecord) -> Vec<StepRow> {
     record.starts.iter().flat_map(rows).collect()
 }
 
+/// What a step cost, in seconds: its makespan or, if it sent for a given time, its makespan per output token.
+pub fn cost_s(step: &Step) -> f64 {
+    let makespan_s = step.makespan_ns as f64 / 1e9;
+    match step.duration_s {
+        None => makespan_s,
+        Some(_) => {
+            let tokens = step.sequences.output_tokens.iter().map(|&t| f64::from(t));
+            makespan_s / tokens.sum::<f64>().max(1.0)
+        }
+    }
+}
+
 /// The mean log makespan of each counted start of `arm`, by block.
 pub fn block_logs(record: &CellRecord, arm: Arm) -> Vec<BlockLog> {
     counted_starts(record, arm)
         .into_iter()
         .filter_map(|start| {
             let steps = counted_steps(start);
-            let logs = steps.iter().map(|s| (s.makespan_ns as f64 / 1e9).ln());
-            let sum: f64 = logs.sum();
+            let sum: f64 = steps.iter().map(|step| cost_s(step).ln()).sum();
             (!steps.is_empty()).then(|| BlockLog {
                 block: start.block,
                 session: start.session.clone(),
@@ -197,11 +234,11 @@ impl CellMetrics {
     /// Of the main arm of `record`, whose steps `rows` are; absent without a complete engine start.
     pub fn of(record: &CellRecord, rows: &[StepRow]) -> Option<Self> {
         let starts = counted_starts(record, Arm::Main);
-        let steps: Vec<&StepMetrics> = rows
+        let counted: Vec<&StepRow> = rows
             .iter()
             .filter(|row| row.counted && row.arm == Arm::Main)
-            .map(|row| &row.metrics)
             .collect();
+        let steps: Vec<&StepMetrics> = counted.iter().map(|row| &row.metrics).collect();
         if steps.is_empty() {
             return None;
         }
@@ -239,6 +276,11 @@ impl CellMetrics {
                 .map(|devices| output_throughput / devices),
             total_token_throughput: (prompt_tokens + output_tokens) as f64 / time,
             request_throughput: sum(|s| s.requests) as f64 / time,
+            request_goodput: counted
+                .iter()
+                .map(|row| row.good_requests)
+                .sum::<Option<f64>>()
+                .map(|good| good / time),
             output_tokens,
             prompt_tokens,
             time_to_50_s: mean(|s| s.time_to_50_s),
@@ -373,6 +415,17 @@ mod tests {
             m.output_throughput_per_device,
             Some(m.output_throughput / 4.0)
         );
+    }
+
+    #[test]
+    fn a_step_that_ends_by_time_costs_its_time_per_token() {
+        let mut record = builder::done("demo", "bf16", &[&[2.0]]);
+        let step = &mut record.starts[0].steps[1];
+        assert!((cost_s(step) - 2.0).abs() < 1e-12);
+        step.duration_s = Some(1.5);
+        assert!((cost_s(step) - 2.0 / 256.0).abs() < 1e-12);
+        let logs = block_logs(&record, Arm::Main);
+        assert!((logs[0].mean_ln_makespan - (2.0_f64 / 256.0).ln()).abs() < 1e-12);
     }
 
     #[test]

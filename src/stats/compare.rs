@@ -1,5 +1,6 @@
 //! Two result sets, cell by cell: another day, another vLLM, another machine.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
@@ -10,10 +11,10 @@ use super::cell_metrics::{CellMetrics, block_logs, counted_starts, step_rows};
 use super::interval::Estimate;
 use super::validity::{reasons, token_reasons, workload_reasons};
 use super::verdict::{Judgement, judge};
-use crate::record::{Arm, CellRecord, CellStatus};
+use crate::record::{Arm, CellRecord, CellStatus, Point};
 use crate::units::{CellId, Mode};
 
-/// A cell in one of its two modes.
+/// A cell in one of its two modes, at one point of a sweep.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Key {
     /// Model and precision.
@@ -21,14 +22,18 @@ pub struct Key {
     pub cell: CellId,
     /// Offline or online.
     pub mode: Mode,
+    /// Online: how the requests were sent; absent for all at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub point: Option<Point>,
 }
 
 impl std::fmt::Display for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.cell.model, self.cell.precision)?;
-        match self.mode {
-            Mode::Offline => Ok(()),
-            Mode::Online => f.write_str(" (online)"),
+        match (self.mode, self.point) {
+            (Mode::Offline, _) => Ok(()),
+            (Mode::Online, None) => f.write_str(" (online)"),
+            (Mode::Online, Some(point)) => write!(f, " (online, {point})"),
         }
     }
 }
@@ -127,10 +132,10 @@ pub fn compare(
     rules: Rules,
 ) -> Result<SetComparison, NothingInCommon> {
     let (there, here) = (by_key(base), by_key(new));
-    let mut common: Vec<Key> = base
-        .iter()
-        .map(key)
-        .filter(|k| here.contains_key(k))
+    let mut common: Vec<Key> = there
+        .keys()
+        .filter(|k| here.contains_key(*k))
+        .cloned()
         .collect();
     common.sort_by_key(|k| there[k].declared());
     if common.is_empty() {
@@ -144,13 +149,13 @@ pub fn compare(
     let measured = |record: &CellRecord| !counted_starts(record, Arm::Main).is_empty();
     let both: Vec<Key> = common
         .iter()
-        .filter(|k| measured(there[k]) && measured(here[k]))
+        .filter(|k| measured(&there[k]) && measured(&here[k]))
         .cloned()
         .collect();
     let comparisons = both.len();
     let rows = common
         .iter()
-        .map(|k| row(k, there[k], here[k], comparisons, rules))
+        .map(|k| row(k, &there[k], &here[k], comparisons, rules))
         .collect();
     Ok(SetComparison {
         rows,
@@ -184,15 +189,19 @@ impl SetComparison {
     }
 }
 
-fn key(record: &CellRecord) -> Key {
-    Key {
-        cell: record.cell.id.clone(),
-        mode: record.cell.mode,
-    }
-}
-
-fn by_key(records: &[CellRecord]) -> BTreeMap<Key, &CellRecord> {
-    records.iter().map(|r| (key(r), r)).collect()
+/// Every cell at every point: what was measured at two of them is compared apart.
+fn by_key(records: &[CellRecord]) -> BTreeMap<Key, Cow<'_, CellRecord>> {
+    let parts = records.iter().flat_map(|record| {
+        record.by_point().map(move |(point, part)| {
+            let key = Key {
+                cell: record.cell.id.clone(),
+                mode: record.cell.mode,
+                point: point.filter(|point| !point.is_all_at_once()),
+            };
+            (key, part)
+        })
+    });
+    parts.collect()
 }
 
 fn row(key: &Key, base: &CellRecord, new: &CellRecord, comparisons: usize, rules: Rules) -> Row {
@@ -255,12 +264,12 @@ fn not_measured(record: &CellRecord) -> String {
 
 fn differences(
     common: &[Key],
-    base: &BTreeMap<Key, &CellRecord>,
-    new: &BTreeMap<Key, &CellRecord>,
+    base: &BTreeMap<Key, Cow<'_, CellRecord>>,
+    new: &BTreeMap<Key, Cow<'_, CellRecord>>,
 ) -> Vec<ManifestDifference> {
     let mut found: Vec<ManifestDifference> = Vec::new();
     for key in common {
-        let (there, here) = (manifest(base[key]), manifest(new[key]));
+        let (there, here) = (manifest(&base[key]), manifest(&new[key]));
         let names: BTreeSet<&String> = there.keys().chain(here.keys()).collect();
         for what in names {
             let shown = |side: &BTreeMap<String, String>| {
@@ -480,6 +489,43 @@ mod tests {
         assert_eq!(found.rows[0].speed_up, None);
         assert!(found.rows[0].reasons[0].starts_with("token counts differ"));
         assert!(!found.exceeded() && !found.lost());
+    }
+
+    #[test]
+    fn sets_are_compared_point_by_point() {
+        let point = |rate| {
+            Some(Point {
+                rate,
+                ..Point::default()
+            })
+        };
+        let sweep = |paced: f64, at_once: f64| {
+            let mut record = done("demo", "bf16", &[&[paced, at_once]]);
+            record.cell.mode = Mode::Online;
+            let steps = &mut record.starts[0].steps;
+            (steps[0].point, steps[1].point) = (point(Some(4.0)), point(Some(4.0)));
+            steps[2].point = point(None);
+            record
+        };
+        let mut single = done("demo", "bf16", &[&[1.0]]);
+        single.cell.mode = Mode::Online;
+        let found = compare(&[sweep(2.0, 1.0)], &[sweep(1.0, 2.0)], RULES).expect("common");
+        let ratios: Vec<_> = found
+            .rows
+            .iter()
+            .map(|row| (row.key.to_string(), row.speed_up.map(|e| e.ratio)))
+            .collect();
+        let expected = [
+            ("demo bf16 (online)".to_owned(), Some(0.5)),
+            ("demo bf16 (online, 4 requests/s)".to_owned(), Some(2.0)),
+        ];
+        assert_eq!(ratios, expected);
+        let found = compare(&[sweep(2.0, 1.0)], &[single], RULES).expect("all at once");
+        assert_eq!(found.rows.len(), 1);
+        assert_eq!(
+            found.only_base[0].to_string(),
+            "demo bf16 (online, 4 requests/s)"
+        );
     }
 
     #[test]

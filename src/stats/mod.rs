@@ -26,7 +26,7 @@ mod verdict;
 
 pub use bootstrap::bca;
 pub use cell_metrics::{
-    BlockLog, CellMetrics, StepRow, block_logs, counted_starts, counted_steps, step_rows,
+    BlockLog, CellMetrics, StepRow, block_logs, cost_s, counted_starts, counted_steps, step_rows,
 };
 pub use distributions::{normal_cdf, normal_quantile, t_cdf, t_critical, t_quantile};
 pub use drift::{Drift, Steadiness, drift, steadiness};

@@ -1,7 +1,7 @@
 //! The numbers of an online step under the names of `vllm bench serve`, whose definitions are followed to the letter
 //! (vLLM 0.32, `vllm/benchmarks/serve.py`, `calculate_metrics`), and what it does not tell.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::latency::{Latency, LatencySample, millis, tpot_ms};
@@ -9,7 +9,7 @@ use super::quantiles::Distribution;
 use crate::record::{OnlineColumns, Sequences, Step, TokenTimes};
 
 /// What a request has to keep to count as good; absent parts do not matter. As `--goodput` of `vllm bench serve`.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Slo {
     /// Time to first token in milliseconds.
     pub ttft_ms: Option<f64>,
@@ -118,14 +118,12 @@ impl OnlineMetrics {
             return None;
         }
         let rows = completed(sequences, online);
-        // All requests of a step ask for the same number of sequences.
-        let per_request = (sequences.len() as u64 / step.submitted.requests.max(1)).max(1);
+        let per_request = per_request(step);
         let completed = rows.len() as u64 / per_request;
         let prompt = |row: &Row| u64::from(sequences.prompt_tokens[row.index]);
         let total_input_tokens = rows.iter().map(prompt).sum::<u64>() / per_request;
         let total_output_tokens: u64 = rows.iter().map(|row| u64::from(row.tokens)).sum();
         let per_s = |count: u64| count as f64 / duration_s;
-        let good = |slo: &Slo| rows.iter().filter(|row| row.keeps(slo)).count() as u64;
         let mut sample = LatencySample::default();
         sample.add(sequences, online, tokens);
         let tokens = tokens.filter(|t| t.rows.len() == sequences.len());
@@ -136,7 +134,7 @@ impl OnlineMetrics {
             total_input_tokens,
             total_output_tokens,
             request_throughput: per_s(completed),
-            request_goodput: slo.map(|slo| per_s(good(slo)) / per_request as f64),
+            request_goodput: slo.map(|slo| good(&rows, slo, per_request) / duration_s),
             output_throughput: per_s(total_output_tokens),
             total_token_throughput: per_s(total_input_tokens + total_output_tokens),
             max_output_tokens_per_s: tokens.map(|tokens| fullest_second(&rows, tokens)),
@@ -186,6 +184,22 @@ impl OnlineMetrics {
         }
         out
     }
+}
+
+/// Completed requests of an online step that kept the objectives; of a request with several sequences, the share of
+/// them that did. Absent for an offline step.
+pub(super) fn good_requests(step: &Step, slo: &Slo) -> Option<f64> {
+    let rows = completed(&step.sequences, step.online.as_ref()?);
+    Some(good(&rows, slo, per_request(step)))
+}
+
+fn good(rows: &[Row], slo: &Slo, per_request: u64) -> f64 {
+    rows.iter().filter(|row| row.keeps(slo)).count() as f64 / per_request as f64
+}
+
+/// All requests of a step ask for the same number of sequences.
+fn per_request(step: &Step) -> u64 {
+    (step.sequences.len() as u64 / step.submitted.requests.max(1)).max(1)
 }
 
 fn completed(sequences: &Sequences, online: &OnlineColumns) -> Vec<Row> {
@@ -352,6 +366,7 @@ mod tests {
             role: Role::Measured,
             workload: "main".to_owned(),
             point: None,
+            duration_s: None,
             status: StepStatus::Ok,
             reasons: vec![],
             begin_mono_ns: 0,

@@ -143,11 +143,13 @@ fn differing_arguments<'a>(starts: &[&'a EngineStart]) -> Vec<&'a str> {
     names
 }
 
-/// Prompt and output tokens of each measured step index; the last one where blocks repeat it.
+/// Prompt and output tokens of each measured step index; the last one where blocks repeat it. Steps that sent for a
+/// given time are left out: the faster arm gets further in them.
 fn tokens_by_index(starts: &[&EngineStart]) -> BTreeMap<u32, (u64, u64)> {
     starts
         .iter()
         .flat_map(|s| measured(s))
+        .filter(|step| step.duration_s.is_none())
         .map(|step| {
             let output = step
                 .sequences

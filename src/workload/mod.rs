@@ -9,6 +9,7 @@ mod generate;
 mod lengths;
 mod preset;
 mod spec;
+mod stream;
 
 pub use batch::{Batch, Sample, Vocabulary};
 pub use describe::{Description, LengthSummary, describe};
@@ -18,3 +19,4 @@ pub use generate::{Requests, RequestsError, requests};
 pub use lengths::{Lengths, LengthsError, Quantiles};
 pub use preset::{PRESETS, Preset, UnknownPreset};
 pub use spec::{Placement, Sampling, WorkloadError, WorkloadSpec};
+pub use stream::BatchStream;

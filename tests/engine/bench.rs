@@ -137,6 +137,7 @@ pub(crate) fn request(index: u32, output_tokens: u32) -> StepRequest {
         },
         workload: "main".to_owned(),
         batch: Arc::new(Batch { prompts, samples }),
+        load: rollbench::engine::LoadShape::default(),
     }
 }
 

@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use rollbench::config::FanOut;
-use rollbench::engine::{
-    Engine, LoadShape, ServerEngine, ServerSession, Session, StepRequest, Urgency,
-};
+use rollbench::engine::{Engine, ServerEngine, ServerSession, Session, StepRequest, Urgency};
 use rollbench::event::Event;
-use rollbench::load::Pacing;
+use rollbench::load::Api;
 use rollbench::record::{ChunkTokens, FailureKind, FinishSource, Phase, StepStatus};
 use serde_json::{Value, json};
 
@@ -20,14 +18,14 @@ fn start(
 ) -> ServerSession {
     let mut launch = bench.launch(fake);
     change(&mut launch);
-    server(bench, LoadShape::default())
+    server(bench)
         .launch(launch)
         .unwrap_or_else(|f| panic!("{f:#?}"))
 }
 
-fn server(bench: &Bench, shape: LoadShape) -> ServerEngine {
+fn server(bench: &Bench) -> ServerEngine {
     let rollbench = std::path::Path::new(env!("CARGO_BIN_EXE_rollbench"));
-    ServerEngine::new(bench.run(), shape).with_guard(rollbench)
+    ServerEngine::new(bench.run(), Api::Completions).with_guard(rollbench)
 }
 
 async fn end(mut session: ServerSession) {
@@ -151,19 +149,16 @@ async fn n_samples_in_one_request_are_streams_apart() {
 #[tokio::test]
 async fn a_bounded_concurrency_holds() {
     let bench = Bench::new();
-    let shape = LoadShape {
-        pacing: Pacing::AllAtOnce,
-        max_concurrency: Some(2),
-        seed: 0,
-    };
-    let launched = server(&bench, shape).launch(bench.launch(&json!({"speed": 2000})));
+    let launched = server(&bench).launch(bench.launch(&json!({"speed": 2000})));
     let mut session = launched.unwrap_or_else(|f| panic!("{f:#?}"));
     session
         .ready(&bench.events)
         .await
         .unwrap_or_else(|f| panic!("{}", shown(&f)));
+    let mut asked = request(0, 16);
+    asked.load.point.concurrency = Some(2);
     let step = session
-        .run_step(&request(0, 16), &bench.events)
+        .run_step(&asked, &bench.events)
         .await
         .expect("a step");
     let client = step.client.expect("online");

@@ -1,6 +1,7 @@
 //! A matrix online: a server per cell, the streaming client, and the same record and summary as offline.
 
-use rollbench::record::{CellStatus, Phase, StartStatus, read_tokens};
+use nix::sys::signal::Signal;
+use rollbench::record::{CellStatus, Phase, Role, StartStatus, read_tokens};
 use serde_json::json;
 
 use crate::world::{TWO_CELLS, World, read_record};
@@ -112,4 +113,273 @@ fn a_server_that_dies_costs_its_cell_and_no_other() {
         "{failure:#?}"
     );
     assert_eq!(start.steps.len(), 1, "the warm-up was measured before");
+}
+
+/// A sweep of 2 points over 2 precisions, killed in the second server and gone on with.
+#[test]
+fn a_sweep_is_measured_on_one_server_a_cell_and_survives_a_kill() {
+    let world = World::new(TWO_CELLS);
+    let flags = ["--online", "--request-rate", "100,inf", "-n", "1"];
+    let slow = json!({"speed": 400, "speeds": {"w8a8": 40}});
+    let mut run = world.start(&slow, &flags);
+    run.until_it_says("w8a8: step 2/4 (100 requests/s):");
+    run.signal(Signal::SIGKILL);
+    assert_eq!(run.end().code, 137);
+    let before = read_record(&world.result("tiny_bf16.online.json"));
+    assert_eq!(before.status, CellStatus::Done);
+
+    let other = [
+        "--online",
+        "--request-rate",
+        "100,50",
+        "-n",
+        "1",
+        "--resume",
+    ];
+    let refused = world.run(&json!({"speed": 400}), &other);
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+    let key = "online.request_rate: [100.0,\"inf\"] -> [100.0,50.0]";
+    assert!(refused.stderr.contains(key), "{}", refused.stderr);
+
+    let outcome = world.run(
+        &json!({"speed": 400}),
+        &[&flags[..], &["--resume"]].concat(),
+    );
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    let records = ["bf16", "w8a8"]
+        .map(|precision| read_record(&world.result(&format!("tiny_{precision}.online.json"))));
+    assert_eq!(records[0].starts, before.starts, "kept as it was");
+    for record in &records {
+        assert_eq!(
+            (record.session.plan.steps, record.session.plan.points),
+            (2, 2)
+        );
+        let start = record.starts.last().expect("a start");
+        let told = |role| {
+            let steps = start.steps.iter().filter(move |step| step.role == role);
+            steps
+                .map(|step| step.point.expect("online").to_string())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(told(Role::Warmup), ["100 requests/s"]);
+        let expected = [
+            "100 requests/s",
+            "100 requests/s",
+            "all at once",
+            "all at once",
+        ];
+        assert_eq!(told(Role::Measured), expected);
+    }
+    // The same requests at the same index in both cells.
+    assert_eq!(
+        records[0].workloads["main"].sha256,
+        records[1].workloads["main"].sha256
+    );
+
+    let cells = world.summary()["cells"].clone();
+    let cells = cells.as_array().expect("a list");
+    let rows: Vec<_> = cells
+        .iter()
+        .map(|cell| {
+            let counted = cell["steps"].as_array().expect("steps").iter();
+            let counted = counted.filter(|step| step["counted"] == true);
+            assert!(counted.clone().all(|step| step["point"] == cell["point"]));
+            (
+                cell["precision"].clone(),
+                cell["point"]["rate"].clone(),
+                counted.count(),
+            )
+        })
+        .collect();
+    let expected = [
+        (json!("bf16"), json!(100.0), 2),
+        (json!("w8a8"), json!(100.0), 2),
+        (json!("bf16"), json!(null), 2),
+        (json!("w8a8"), json!(null), 2),
+    ];
+    assert_eq!(rows, expected, "a row a point, and two steps in each");
+    for cell in [&cells[1], &cells[3]] {
+        assert!(cell["comparison"]["estimate"]["ratio"].is_f64(), "{cell}");
+    }
+    let shown = &outcome.stdout;
+    assert!(
+        shown.contains("tiny (online, 100 requests/s) w8a8: "),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("tiny (online, all at once) w8a8: "),
+        "{shown}"
+    );
+}
+
+#[test]
+fn objectives_are_counted_and_a_ramp_is_followed() {
+    let world = World::new(TWO_CELLS);
+    let flags = [
+        "--online",
+        "--quants",
+        "bf16",
+        "-n",
+        "1",
+        "--ramp",
+        "20:80",
+        "--burstiness",
+        "inf",
+        "--goodput",
+        "ttft:5000",
+        "e2el:0.001",
+    ];
+    let outcome = world.run(&json!({"speed": 400}), &flags);
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    let record = read_record(&world.result("tiny_bf16.online.json"));
+    assert_eq!(record.settings["online.ramp"].value, "20:80");
+    assert_eq!(record.settings["online.goodput"].origin, "flag --goodput");
+    let steps = &record.starts[0].steps;
+    let scheduled = &steps[1].online.as_ref().expect("online").scheduled_ns;
+    let gaps: Vec<u64> = scheduled.windows(2).map(|w| w[1] - w[0]).collect();
+    assert!(
+        gaps.windows(2).all(|w| w[0] > w[1]),
+        "ever faster: {gaps:?}"
+    );
+    let cell = world.summary()["cells"][0].clone();
+    assert_eq!(
+        cell["metrics"]["request_goodput_req_s"], 0.0,
+        "nothing ends within 1 us"
+    );
+    assert_eq!(cell["point"]["ramp"]["to"], 80.0);
+    assert!(outcome.stdout.contains("Goodput/s"), "{}", outcome.stdout);
+
+    let kept = world.run(
+        &json!({"speed": 400}),
+        &[
+            "--online",
+            "--quants",
+            "bf16",
+            "-n",
+            "1",
+            "--goodput",
+            "ttft:5000",
+        ],
+    );
+    assert_eq!(kept.code, 0, "{}", kept.stderr);
+    let metrics = &world.summary()["cells"][0]["metrics"];
+    assert_eq!(
+        metrics["request_goodput_req_s"],
+        metrics["request_throughput_req_s"]
+    );
+}
+
+#[test]
+fn a_step_that_ends_by_time_is_compared_by_its_throughput() {
+    let world = World::new(TWO_CELLS);
+    let flags = [
+        "--online",
+        "-n",
+        "1",
+        "--duration",
+        "0.5",
+        "--max-concurrency",
+        "2",
+        "--steps",
+        "1",
+    ];
+    let outcome = world.run(&json!({"speed": 400, "speeds": {"w8a8": 200}}), &flags);
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    let record = read_record(&world.result("tiny_bf16.online.json"));
+    let step = &record.starts[0].steps[1];
+    assert_eq!(step.duration_s, Some(0.5));
+    assert!(
+        step.sequences.len() > 8,
+        "more than the batch of 4: {}",
+        step.sequences.len()
+    );
+    assert!(
+        step.sequences
+            .output_tokens
+            .iter()
+            .all(|tokens| *tokens == 8)
+    );
+    let last = step
+        .online
+        .as_ref()
+        .expect("online")
+        .scheduled_ns
+        .iter()
+        .max();
+    assert!(last.is_some_and(|ns| *ns < 500_000_000));
+    let cells = world.summary()["cells"].clone();
+    let ratio = cells[1]["comparison"]["estimate"]["ratio"]
+        .as_f64()
+        .expect("a ratio");
+    let throughput = |cell: &serde_json::Value| cell["metrics"]["output_throughput_tok_s"].as_f64();
+    let expected = throughput(&cells[1]).expect("one") / throughput(&cells[0]).expect("one");
+    assert!((ratio / expected - 1.0).abs() < 1e-6, "{ratio} {expected}");
+    assert!(ratio < 0.75, "half the speed: {ratio}");
+}
+
+#[test]
+fn chat_sends_text_and_says_that_lengths_are_approximate() {
+    let world = World::new(TWO_CELLS);
+    let flags = ["--online", "--quants", "bf16", "-n", "1", "--api", "chat"];
+    let outcome = world.run(&json!({"speed": 400}), &flags);
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    let record = read_record(&world.result("tiny_bf16.online.json"));
+    for step in &record.starts[0].steps {
+        assert_eq!(step.sequences.output_tokens, [8; 4]);
+        assert_eq!(
+            step.sequences.prompt_tokens, [19; 4],
+            "as the server counts"
+        );
+        let online = step.online.as_ref().expect("online");
+        assert!(online.role_ns.iter().all(Option::is_some));
+    }
+    assert!(
+        outcome
+            .stdout
+            .contains("lengths are approximate, by the server's count 19 tokens"),
+        "{}",
+        outcome.stdout
+    );
+}
+
+#[test]
+fn what_cannot_be_combined_is_said_at_once_before_anything_starts() {
+    let world = World::new(TWO_CELLS);
+    let offline = world
+        .start(&json!({}), &["--ramp", "1:2", "--goodput", "ttft:1"])
+        .end();
+    assert_eq!(offline.code, 2);
+    assert!(
+        offline
+            .stderr
+            .contains("only with --online: --ramp, --goodput"),
+        "{}",
+        offline.stderr
+    );
+    let flags = [
+        "--online",
+        "--ramp",
+        "1:2",
+        "--request-rate",
+        "1,2",
+        "--goodput",
+        "tftt:5",
+        "--max-concurrency",
+        "4,4",
+        "--duration",
+        "5",
+        "--num-prompts",
+        "3",
+    ];
+    let mixed = world.start(&json!({}), &flags).end();
+    assert_eq!(mixed.code, 2);
+    for said in [
+        "a sweep of rates and a ramp at once",
+        "did you mean `ttft`?",
+        "a limit on concurrency is there twice",
+        "--duration decides how many prompts are sent",
+    ] {
+        assert!(mixed.stderr.contains(said), "{said}: {}", mixed.stderr);
+    }
+    world.is_empty();
 }

@@ -6,9 +6,10 @@ mod record;
 mod requests;
 mod show;
 
-pub(crate) use options::{LoadOptions, PointPlan};
+pub(crate) use options::LoadOptions;
 
 use super::common;
+use crate::config::LoadPoint;
 use crate::error::{CommandError, Exit};
 use crate::load::{Control, Driven, Limit, Load, Pacing, Target, drive};
 use crate::output::{self, note};
@@ -25,7 +26,7 @@ pub(crate) fn run(options: &LoadOptions) -> Result<Exit, CommandError> {
 
 async fn measure(options: &LoadOptions) -> Result<Exit, CommandError> {
     let interrupt = Interrupt::install().map_err(anyhow::Error::from)?;
-    let target = Target::parse(&options.url, options.api)?;
+    let target = Target::parse(&options.url, options.online.api)?;
     let control = Control::new(&target.base, options.api_key.clone())?;
     let model = model(options, &control).await?;
     let version = control.version().await;
@@ -115,7 +116,7 @@ async fn all_points(
             "warm-up {} of {}: {}",
             number + 1,
             options.warmup,
-            show::point(plan)
+            plan
         ));
         let driven = one(options, plan, target, control, source).await?;
         recorder.step(Role::Warmup, plan, driven, None)?;
@@ -123,9 +124,9 @@ async fn all_points(
     for (number, plan) in options.points.iter().enumerate() {
         for step in 0..options.steps {
             let place = show::place(number, options.points.len(), step, options.steps);
-            note(format!("{place}{}", show::point(plan)));
+            note(format!("{place}{}", plan));
             let driven = one(options, plan, target, control, source).await?;
-            let slo = options.slo.as_ref();
+            let slo = options.online.goodput.as_ref();
             let (step, metrics) = recorder.step(Role::Measured, plan, driven, slo)?;
             let failed = step.status == StepStatus::Failed;
             points.push(MeasuredPoint {
@@ -144,7 +145,7 @@ async fn all_points(
 
 async fn one(
     options: &LoadOptions,
-    plan: &PointPlan,
+    plan: &LoadPoint,
     target: &Target,
     control: &Control,
     source: &mut Source,
@@ -153,7 +154,7 @@ async fn one(
         target: target.clone(),
         pacing: plan.pacing,
         limit: options.limit,
-        max_concurrency: plan.max_concurrency,
+        max_concurrency: plan.point.concurrency,
         timeouts: options.timeouts,
         seed: options.seed,
     };

@@ -2,10 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::config::FanOut;
-use crate::load::{Api, Limit, Pacing, Timeouts};
-use crate::record::Point;
-use crate::stats::Slo;
+use crate::config::{FanOut, LoadPoint, OnlineSettings};
+use crate::load::{Limit, Timeouts};
 use crate::units::PrecisionId;
 use crate::workload::{Vocabulary, WorkloadSpec};
 
@@ -13,7 +11,8 @@ use crate::workload::{Vocabulary, WorkloadSpec};
 #[derive(Clone)]
 pub(crate) struct LoadOptions {
     pub(crate) url: String,
-    pub(crate) api: Api,
+    /// How requests are sent.
+    pub(crate) online: OnlineSettings,
     /// Absent: the first that the server lists.
     pub(crate) model: Option<String>,
     pub(crate) api_key: Option<String>,
@@ -27,8 +26,7 @@ pub(crate) struct LoadOptions {
     pub(crate) seed: u64,
     pub(crate) limit: Limit,
     /// At least one.
-    pub(crate) points: Vec<PointPlan>,
-    pub(crate) slo: Option<Slo>,
+    pub(crate) points: Vec<LoadPoint>,
     /// Measured steps per point.
     pub(crate) steps: u32,
     /// Unmeasured steps before the first point.
@@ -38,12 +36,4 @@ pub(crate) struct LoadOptions {
     pub(crate) label: PrecisionId,
     pub(crate) out: PathBuf,
     pub(crate) json: bool,
-}
-
-/// One point of a sweep.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct PointPlan {
-    pub(crate) pacing: Pacing,
-    pub(crate) max_concurrency: Option<u32>,
-    pub(crate) point: Point,
 }

@@ -8,11 +8,12 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::options::{LoadOptions, PointPlan};
+use super::options::LoadOptions;
 use crate::clock;
+use crate::config::LoadPoint;
 use crate::device;
 use crate::error::CommandError;
-use crate::load::{Driven, Limit, Target};
+use crate::load::{Driven, Target};
 use crate::output::note;
 use crate::record::{
     Arm, CellInfo, CellRecord, CellStatus, EngineFacts, EngineStart, Fingerprint, Gate, Inference,
@@ -29,6 +30,8 @@ pub(super) struct Recorder {
     store: Store,
     cell: CellId,
     start: EngineStart,
+    /// For how long each step sends; absent if it sends so many requests.
+    duration_s: Option<f64>,
     steps: u32,
 }
 
@@ -54,6 +57,7 @@ impl Recorder {
             store,
             cell,
             start,
+            duration_s: options.online.duration.map(|d| d.as_secs_f64()),
             steps: 0,
         })
     }
@@ -62,7 +66,7 @@ impl Recorder {
     pub(super) fn step(
         &mut self,
         role: Role,
-        plan: &PointPlan,
+        plan: &LoadPoint,
         driven: Driven,
         slo: Option<&Slo>,
     ) -> Result<(Step, Option<OnlineMetrics>), CommandError> {
@@ -76,6 +80,7 @@ impl Recorder {
             driven.server,
         );
         step.counters = driven.counters;
+        step.duration_s = self.duration_s;
         // Before the token times go to their file.
         let metrics = OnlineMetrics::of(&step, slo);
         if let Err(error) = self
@@ -143,6 +148,7 @@ fn session(options: &LoadOptions, cell: &CellId) -> Session {
             blocks: 1,
             warmup: options.warmup,
             steps: options.steps,
+            points: u32::try_from(options.points.len()).unwrap_or(u32::MAX),
         },
         seed: options.seed,
         inference: Inference::default(),
@@ -157,19 +163,15 @@ fn record(
     session: Session,
 ) -> CellRecord {
     let spec = serde_json::to_value(&options.spec).unwrap_or(Value::Null);
-    let limit = match options.limit {
-        Limit::Count(count) => json!({ "requests": count }),
-        Limit::Duration(duration) => json!({ "seconds": duration.as_secs_f64() }),
-    };
-    let settings = [
+    let mut settings = vec![
         ("load.url", json!(target.to_string())),
         ("load.model", json!(model)),
-        ("load.limit", limit),
         ("load.ignore_eos", json!(options.ignore_eos)),
         ("load.token_ids", json!(options.token_ids)),
         ("load.fan_out", json!(options.fan_out)),
         ("load.vocab_size", json!(options.vocabulary.size)),
     ];
+    settings.extend(options.online.values());
     let digest = Sha256::digest(json!([spec, options.seed, settings]).to_string());
     CellRecord {
         schema: SCHEMA.to_owned(),

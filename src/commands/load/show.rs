@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
-use super::options::{LoadOptions, PointPlan};
+use super::options::LoadOptions;
+use crate::config::LoadPoint;
 use crate::error::CommandError;
 use crate::load::{Api, Limit, Target};
 use crate::record::{ClientFacts, Step, StepStatus};
@@ -13,7 +14,7 @@ use crate::stats::{Distribution, OnlineMetrics};
 
 /// One measured step of one point.
 pub(super) struct MeasuredPoint {
-    pub(super) plan: PointPlan,
+    pub(super) plan: LoadPoint,
     pub(super) step: Step,
     /// Absent if nothing came back.
     pub(super) metrics: Option<OnlineMetrics>,
@@ -52,14 +53,6 @@ pub(super) fn headline(
     )
 }
 
-/// One point in words.
-pub(super) fn point(plan: &PointPlan) -> String {
-    match plan.max_concurrency {
-        Some(limit) => format!("{}, at most {limit} at a time", plan.pacing),
-        None => plan.pacing.to_string(),
-    }
-}
-
 /// `point 2 of 4, step 1 of 3: `, as far as it needs saying.
 pub(super) fn place(number: usize, points: usize, step: u32, steps: u32) -> String {
     let mut parts = Vec::new();
@@ -85,7 +78,7 @@ pub(super) fn text(options: &LoadOptions, points: &[MeasuredPoint]) -> String {
 }
 
 fn block(out: &mut String, options: &LoadOptions, measured: &MeasuredPoint) {
-    let _ = writeln!(out, "{}", point(&measured.plan));
+    let _ = writeln!(out, "{}", measured.plan);
     if let Some(metrics) = &measured.metrics {
         let _ = writeln!(
             out,
@@ -110,7 +103,7 @@ fn block(out: &mut String, options: &LoadOptions, measured: &MeasuredPoint) {
                 steady.from_s, steady.to_s, steady.peak, steady.output_throughput
             );
         }
-        let rows = latencies(metrics, options.api);
+        let rows = latencies(metrics, options.online.api);
         let _ = writeln!(out, "\n{}", table(&rows));
     }
     if let Some(client) = &measured.step.client {
@@ -230,7 +223,7 @@ fn sweep(out: &mut String, points: &[MeasuredPoint]) {
         "",
     ]);
     for measured in points {
-        let mut row = vec![point(&measured.plan)];
+        let mut row = vec![measured.plan.to_string()];
         let metrics = measured.metrics.as_ref();
         let rate = |of: fn(&OnlineMetrics) -> f64, digits: usize| {
             metrics.map_or_else(|| "-".to_owned(), |m| format!("{:.digits$}", of(m)))
@@ -293,7 +286,7 @@ pub(super) fn json(
         "url": target.to_string(),
         "model_id": model,
         "workload": options.spec,
-        "slo": options.slo,
+        "slo": options.online.goodput,
         "seed": options.seed,
         "points": points,
     });
@@ -316,7 +309,7 @@ fn point_json(options: &LoadOptions, measured: &MeasuredPoint) -> Value {
     let mut put = |key: &str, value: Value| out.insert(key.to_owned(), value);
     put("num_prompts", json!(options.spec.num_prompts));
     put("request_rate", rate);
-    put("max_concurrency", json!(plan.max_concurrency));
+    put("max_concurrency", json!(plan.point.concurrency));
     put("pacing", json!(plan.pacing.to_string()));
     put("status", json!(measured.step.status));
     put("reasons", json!(measured.step.reasons));

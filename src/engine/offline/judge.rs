@@ -49,6 +49,7 @@ pub(super) fn judge(
         role: request.role,
         workload: request.workload.clone(),
         point: None,
+        duration_s: None,
         status,
         reasons,
         begin_mono_ns: told.begin_mono_ns,
@@ -183,6 +184,7 @@ mod tests {
                 prompts: vec![vec![1, 2, 3], vec![4, 5]],
                 samples: vec![sample(0, 0), sample(0, 1), sample(1, 0)],
             }),
+            load: crate::engine::LoadShape::default(),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::engine::oom::OomWatch;
 use crate::engine::surroundings::{Surroundings, chain, write_private};
 use crate::engine::{Engine, Launch};
 use crate::error::PathError;
-use crate::load::{Control, Pacing};
+use crate::load::{Api, Control};
 use crate::process::{Guard, GuardedCommand, LEASE_MODULE, LEASE_PY, RunDir};
 use crate::record::{Failure, FailureKind, Phase};
 
@@ -27,41 +27,19 @@ const SERVED_NAME: &str = "rollbench";
 /// after importing vLLM, and meanwhile nobody should get it by chance.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
-/// How the requests of a step are sent.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LoadShape {
-    /// When.
-    pub pacing: Pacing,
-    /// How many at a time, at most.
-    pub max_concurrency: Option<u32>,
-    /// Seed of the arrivals.
-    pub seed: u64,
-}
-
-impl Default for LoadShape {
-    /// As a rollout step: everything at once.
-    fn default() -> Self {
-        Self {
-            pacing: Pacing::AllAtOnce,
-            max_concurrency: None,
-            seed: 0,
-        }
-    }
-}
-
 /// Runs engines as servers.
 #[derive(Debug, Clone)]
 pub struct ServerEngine {
     surroundings: Surroundings,
-    shape: LoadShape,
+    api: Api,
 }
 
 impl ServerEngine {
-    /// Engines of this run: they bear its marks and end with its lease.
-    pub fn new(run: &RunDir, shape: LoadShape) -> Self {
+    /// Engines of this run, asked at this endpoint: they bear its marks and end with its lease.
+    pub fn new(run: &RunDir, api: Api) -> Self {
         Self {
             surroundings: Surroundings::of(run),
-            shape,
+            api,
         }
     }
 
@@ -121,7 +99,7 @@ impl Engine for ServerEngine {
         )
         .map_err(|error| spawn(chain(&error)))?;
         Ok(ServerSession::new(
-            guard, witness, launch, begin_ns, self.shape, control, port, name, api_key,
+            guard, witness, launch, begin_ns, self.api, control, port, name, api_key,
         ))
     }
 }

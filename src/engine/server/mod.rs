@@ -5,5 +5,5 @@ mod facts;
 mod flags;
 mod session;
 
-pub use engine::{LoadShape, ServerEngine};
+pub use engine::ServerEngine;
 pub use session::ServerSession;

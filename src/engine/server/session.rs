@@ -6,18 +6,17 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::engine::LoadShape;
 use super::facts::{ServerFacts, kv_tokens};
 use crate::clock;
 use crate::config::FanOut;
 use crate::engine::failure::{Witness, describe};
 use crate::engine::kernels::{kernels, weights};
 use crate::engine::surroundings::{chain, seconds, shown};
-use crate::engine::{Launch, Session, StepRequest, Urgency};
+use crate::engine::{Launch, LoadShape, Session, StepRequest, Urgency};
 use crate::event::{Event, EventSink};
 use crate::load::{
-    Api, Control, Driven, Expected, Limit, Load, LoadError, Pacing, Request, RequestEncoder,
-    Target, Timeouts, drive,
+    Api, Control, Driven, Expected, Limit, Load, LoadError, Request, RequestEncoder, Target,
+    Timeouts, drive, made_ahead,
 };
 use crate::process::{Guard, Patience};
 use crate::record::{
@@ -35,7 +34,6 @@ pub struct ServerSession {
     witness: Witness,
     launch: Launch,
     begin_ns: u64,
-    shape: LoadShape,
     control: Control,
     encoder: RequestEncoder,
     phase: Phase,
@@ -55,7 +53,7 @@ impl ServerSession {
         witness: Witness,
         launch: Launch,
         begin_ns: u64,
-        shape: LoadShape,
+        api: Api,
         control: Control,
         port: u16,
         model: String,
@@ -65,9 +63,9 @@ impl ServerSession {
         let encoder = RequestEncoder {
             target: Target {
                 base: format!("http://{host}"),
-                path: "/v1/completions".to_owned(),
+                path: format!("/v1/{}", api.path()),
                 host,
-                api: Api::Completions,
+                api,
                 addresses: vec![([127, 0, 0, 1], port).into()],
             },
             model,
@@ -82,7 +80,6 @@ impl ServerSession {
             witness,
             launch,
             begin_ns,
-            shape,
             control,
             encoder,
             phase: Phase::Launch,
@@ -139,48 +136,53 @@ impl ServerSession {
                 requested_tokens: 2,
             }],
         );
-        let load = Load {
-            limit: Limit::Count(1),
-            pacing: Pacing::AllAtOnce,
-            max_concurrency: None,
-            ..self.load(1)
-        };
-        let driven = self.drive(load, vec![request], |_| {}).await?;
+        let load = self.load(&LoadShape::default(), 1);
+        let request = vec![request].into_iter();
+        let driven = self.drive(load, request, |_| {}).await?;
         match driven.outcome.sequences.error.into_iter().flatten().next() {
             None => Ok(()),
             Some(error) => {
                 self.last_words().await;
                 let message = format!("the server is up, but a first completion failed: {error}");
-                Err(self.fail(FailureKind::Engine, &message))
+                let mut failure = self.fail(FailureKind::Engine, &message);
+                if self.encoder.target.api == Api::Chat && error.contains("chat template") {
+                    failure.hint = Some(
+                        "this checkpoint has no chat template: leave out --api chat".to_owned(),
+                    );
+                }
+                Err(failure)
             }
         }
     }
 
-    fn load(&self, requests: usize) -> Load {
+    fn load(&self, shape: &LoadShape, requests: usize) -> Load {
         let stall = self.launch.limits.stall;
         Load {
             target: self.encoder.target.clone(),
-            pacing: self.shape.pacing,
-            limit: Limit::Count(requests as u64),
-            max_concurrency: self.shape.max_concurrency,
+            pacing: shape.pacing,
+            limit: match &shape.timed {
+                Some(timed) => Limit::Duration(timed.duration),
+                None => Limit::Count(requests as u64),
+            },
+            max_concurrency: shape.point.concurrency,
             timeouts: Timeouts {
                 first_token: stall,
                 between_tokens: stall,
                 total: Duration::MAX,
                 ..Timeouts::default()
             },
-            seed: self.shape.seed,
+            seed: shape.seed,
         }
     }
 
     async fn drive(
         &mut self,
         load: Load,
-        requests: Vec<Request>,
+        requests: impl Iterator<Item = Request> + Send + 'static,
         look: impl FnMut(crate::load::Glimpse),
     ) -> Result<Driven, Failure> {
         let control = self.control.clone();
-        let driven = drive(load, requests.into_iter(), &control, look);
+        let driven = drive(load, requests, &control, look);
         match self.while_alive(driven).await? {
             Ok(driven) => Ok(driven),
             Err(error) => {
@@ -311,8 +313,9 @@ impl Session for ServerSession {
             Role::Profiled => Phase::Profile,
         };
         self.reset_prefix_cache(events).await?;
-        let requests = self.requests(step)?;
-        let load = self.load(requests.len());
+        let batch = self.requests(step)?;
+        let load = self.load(&step.load, batch.len());
+        let requests = self.with_more(batch, step)?;
         let begin_ns = clock::mono_ns();
         let driven = self
             .drive(load, requests, |glimpse| {
@@ -335,9 +338,11 @@ impl Session for ServerSession {
             step.index,
             step.role,
             step.workload.clone(),
-            None,
+            Some(step.load.point),
             driven.server,
         );
+        let timed = step.load.timed.as_ref();
+        done.duration_s = timed.map(|timed| timed.duration.as_secs_f64());
         done.counters = driven.counters;
         Ok(done)
     }
@@ -371,10 +376,31 @@ impl Session for ServerSession {
 }
 
 impl ServerSession {
+    /// The requests of a step: its batch and, if it ends by time, as many more as it takes.
+    fn with_more(
+        &self,
+        batch: Vec<Request>,
+        step: &StepRequest,
+    ) -> Result<Box<dyn Iterator<Item = Request> + Send>, Failure> {
+        let Some(timed) = &step.load.timed else {
+            return Ok(Box::new(batch.into_iter()));
+        };
+        let (encoder, n_in_one) = (self.encoder.clone(), self.n_in_one());
+        // The first batch was encoded without fault, and the others differ in nothing but their ids and lengths.
+        let more = timed.more.clone();
+        let more = more.map_while(move |batch| encoder.encode_batch(&batch, n_in_one).ok());
+        let more = made_ahead(more.flatten())
+            .map_err(|error| self.fail(FailureKind::Spawn, &chain(&error)))?;
+        Ok(Box::new(batch.into_iter().chain(more)))
+    }
+
+    fn n_in_one(&self) -> bool {
+        self.launch.fan_out == FanOut::N
+    }
+
     fn requests(&self, step: &StepRequest) -> Result<Vec<Request>, Failure> {
-        let n_in_one = self.launch.fan_out == FanOut::N;
         self.encoder
-            .encode_batch(&step.batch, n_in_one)
+            .encode_batch(&step.batch, self.n_in_one())
             .map_err(|error| {
                 let mut failure = self.fail(FailureKind::Arguments, &error.to_string());
                 failure.hint = Some("use --fan-out requests, as verl does".to_owned());

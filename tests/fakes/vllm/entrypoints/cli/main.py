@@ -93,7 +93,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         if self.path == "/reset_prefix_cache":
             self.whole(404 if self.server.fault["fault"] == "no_reset" else 200, "")
-        elif self.path == "/v1/completions":
+        elif self.path in ("/v1/completions", "/v1/chat/completions"):
             with self.server.lock:
                 self.server.completions += 1
                 self.server.running += 1
@@ -120,7 +120,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("content-type", "text/event-stream; charset=utf-8")
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
-        choices, asked = body.get("n", 1), body["max_tokens"] - (due == "short_counts")
+        chat = "messages" in body
+        wanted = body["max_completion_tokens" if chat else "max_tokens"]
+        choices, asked = body.get("n", 1), wanted - (due == "short_counts")
+        for index in range(choices if chat else 0):
+            self.event(json.dumps({"choices": [{"index": index, "delta": {"role": "assistant", "content": ""}}]}))
         for count in range(1, asked + 1):
             time.sleep(self.server.gap * self.server.running)
             if due == "hang_in_step":
@@ -128,9 +132,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             for index in range(choices):
                 reason = "length" if count == asked else None
                 ids = [7] if body.get("return_token_ids") else None
-                choice = {"index": index, "text": " x", "finish_reason": reason, "token_ids": ids}
+                choice = {"index": index, "finish_reason": reason, "token_ids": ids}
+                choice |= {"delta": {"content": " x"}} if chat else {"text": " x"}
                 self.event(json.dumps({"id": "cmpl-1", "model": self.server.name, "choices": [choice]}))
-        tokens = {"prompt_tokens": len(body["prompt"]), "completion_tokens": asked * choices}
+        # A chat template adds some tokens of its own.
+        prompt = len(body["messages"][0]["content"].split()) + 3 if chat else len(body["prompt"])
+        tokens = {"prompt_tokens": prompt, "completion_tokens": asked * choices}
         self.event(json.dumps({"id": "cmpl-1", "choices": [], "usage": tokens}))
         self.event("[DONE]")
         self.wfile.write(b"0\r\n\r\n")
