@@ -13,7 +13,7 @@ const FLAG: Origin = Origin::Flag("--like-verl");
 fn engine_args(platform: Platform) -> Vec<(&'static str, Value)> {
     let mut args = vec![
         ("dtype", json!("bfloat16")),
-        // 1024 in versions before 2026.
+        // 1024 in verl 0.6.1, and in its documentation long after (verl's pull request 7646).
         ("max_num_seqs", json!(256)),
         ("max_num_batched_tokens", json!(8192)),
         ("enable_chunked_prefill", json!(true)),

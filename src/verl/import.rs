@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::{Entry, Read, script, yaml};
-use crate::workload::PRESETS;
+use super::rest::{Rest, rest};
+use super::settings::Settings;
+use super::{arguments, model, references, script, workload, yaml};
 
 /// A configuration made of a verl run, and what was left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,462 +51,52 @@ pub enum ImportError {
     },
 }
 
-const ROLLOUT: &str = "actor_rollout_ref.rollout.";
-
-/// Settings of the rollout that become engine arguments under this name, and verl's default.
-const ARGUMENTS: [(&str, &str, Option<&str>); 14] = [
-    ("dtype", "dtype", Some("bfloat16")),
-    (
-        "tensor_model_parallel_size",
-        "tensor_parallel_size",
-        Some("2"),
-    ),
-    (
-        "pipeline_model_parallel_size",
-        "pipeline_parallel_size",
-        None,
-    ),
-    ("data_parallel_size", "data_parallel_size", None),
-    (
-        "gpu_memory_utilization",
-        "gpu_memory_utilization",
-        Some("0.5"),
-    ),
-    // 1024 in versions before 2026.
-    ("max_num_seqs", "max_num_seqs", Some("256")),
-    (
-        "max_num_batched_tokens",
-        "max_num_batched_tokens",
-        Some("8192"),
-    ),
-    (
-        "enable_chunked_prefill",
-        "enable_chunked_prefill",
-        Some("true"),
-    ),
-    (
-        "enable_prefix_caching",
-        "enable_prefix_caching",
-        Some("true"),
-    ),
-    ("enforce_eager", "enforce_eager", Some("false")),
-    ("logprobs_mode", "logprobs_mode", Some("processed_logprobs")),
-    ("scheduling_policy", "scheduling_policy", None),
-    ("max_model_len", "max_model_len", None),
-    ("seed", "seed", None),
-];
-
-/// Settings of the rollout that are read below by name, or that change nothing of what is measured.
-const KNOWN: [&str; 41] = [
-    "name",
-    "mode",
-    "n",
-    "temperature",
-    "top_k",
-    "top_p",
-    "prompt_length",
-    "response_length",
-    "do_sample",
-    "calculate_log_probs",
-    "quantization",
-    "load_format",
-    "ignore_eos",
-    "free_cache_engine",
-    "layered_summon",
-    "disable_log_stats",
-    "skip_tokenizer_init",
-    "over_sample_rate",
-    "multi_stage_wake_up",
-    "nnodes",
-    "n_gpus_per_node",
-    "log_prob_",
-    "val_kwargs",
-    "agent",
-    "checkpoint_engine",
-    "trace",
-    "skip",
-    "profiler",
-    "prometheus",
-    "_target_",
-    "update_weights_bucket_megabytes",
-    "cudagraph_capture_sizes",
-    "limit_images",
-    "enable_sleep_mode",
-    "engine_kwargs.vllm",
-    "engine_kwargs.sglang",
-    "engine_kwargs.trtllm",
-    "mtp.enable",
-    "use_fire_sampling",
-    "sampling_kwargs",
-    "expert_parallel_size",
-];
-
-/// Reads `text`, the content of `file`, and writes a configuration.
+/// Reads `text`, the content of `file`, and writes a configuration. Every setting that is read is written with its origin,
+/// listed at the end of the configuration with why it is not needed, or named as not understood.
 pub fn import(file: &str, text: &str) -> Result<Imported, ImportError> {
     let is_yaml = [".yaml", ".yml"]
         .iter()
         .any(|end| file.to_ascii_lowercase().ends_with(end));
-    let read = if is_yaml {
+    let mut read = if is_yaml {
         yaml::read(text)
     } else {
         script::read(text)
     };
-    let settings = Settings {
-        entries: &read.entries,
-        unknown: &read.unknown,
-    };
-    if !read
-        .entries
-        .iter()
-        .any(|e| e.key.starts_with("actor_rollout_ref.") || e.key.starts_with("data."))
-    {
+    references::follow(&mut read);
+    let ours = ["actor_rollout_ref.", "data."];
+    let says = |key: &str| ours.iter().any(|begin| key.starts_with(begin));
+    if !read.entries.iter().any(|entry| says(&entry.key)) {
         return Err(ImportError::Nothing(file.to_owned()));
     }
+    let settings = Settings::new(&read);
     if let Some(name) = settings.get("actor_rollout_ref.rollout.name")
-        && name.value != "vllm"
+        && !matches!(name.value.as_str(), "vllm" | "???")
     {
         return Err(ImportError::Engine {
             line: name.line,
             name: name.value.clone(),
         });
     }
+    let mut toml = String::new();
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        toml,
+        "# Made by `rollbench import-verl {file}`. Each value says where it comes from; what verl takes from its\n\
+         # defaults is from its main branch of August 2026.\n\
+         schema = 1\n"
+    );
+    workload::write(&settings, &mut toml)?;
+    arguments::write(&settings, &mut toml);
+    model::write(&settings, &mut toml);
+    let Rest {
+        not_needed,
+        not_understood,
+    } = rest(&settings);
+    toml.push_str(&not_needed);
     Ok(Imported {
-        toml: settings.toml(file)?,
-        not_understood: not_understood(&read),
+        toml,
+        not_understood: [read.not_understood.clone(), not_understood].concat(),
     })
-}
-
-/// Settings of the rollout that nothing here reads, after what could not be read at all.
-fn not_understood(read: &Read) -> Vec<String> {
-    let mut lines = read.not_understood.clone();
-    for entry in &read.entries {
-        let Some(name) = entry.key.strip_prefix(ROLLOUT) else {
-            continue;
-        };
-        let known = KNOWN.iter().any(|k| name.starts_with(k))
-            || ARGUMENTS.iter().any(|(verl, _, _)| *verl == name);
-        if !known {
-            lines.push(format!(
-                "line {}: {}={}",
-                entry.line, entry.key, entry.value
-            ));
-        }
-    }
-    lines
-}
-
-struct Settings<'a> {
-    entries: &'a [Entry],
-    unknown: &'a [(String, usize)],
-}
-
-impl Settings<'_> {
-    /// The last one wins, as with Hydra; `null` is as if nothing were said.
-    fn get(&self, key: &str) -> Option<&Entry> {
-        let said = self.entries.iter().rev().find(|e| e.key == key)?;
-        (said.value != "null" && said.value != "None").then_some(said)
-    }
-
-    fn count(&self, key: &str) -> Result<Option<(u64, String)>, ImportError> {
-        let Some(entry) = self.get(key) else {
-            return Ok(None);
-        };
-        match entry.value.parse::<u64>() {
-            Ok(number) if number > 0 => Ok(Some((number, origin(entry)))),
-            _ => Err(ImportError::Number {
-                line: entry.line,
-                key: entry.key.clone(),
-                value: entry.value.clone(),
-            }),
-        }
-    }
-
-    /// The first of `keys` that is said, else verl's default.
-    fn count_or(&self, keys: &[&str], default: u64) -> Result<(u64, String), ImportError> {
-        for key in keys {
-            if let Some(found) = self.count(key)? {
-                return Ok(found);
-            }
-        }
-        let key = keys.last().copied().unwrap_or_default();
-        Ok((default, self.by_default(key)))
-    }
-
-    fn toml(&self, file: &str) -> Result<String, ImportError> {
-        let mut out = String::new();
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            out,
-            "# Made by `rollbench import-verl {file}`. Each value says where it comes from; what verl takes from its\n\
-             # defaults is from its main branch of August 2026.\n\
-             schema = 1\n"
-        );
-        self.workload(&mut out)?;
-        self.sampling(&mut out);
-        self.engine(&mut out);
-        self.precisions(&mut out);
-        self.model(&mut out);
-        Ok(out)
-    }
-
-    fn workload(&self, out: &mut String) -> Result<(), ImportError> {
-        let prompts = self.count_or(&["data.gen_batch_size", "data.train_batch_size"], 1024)?;
-        let n = self.count_or(&["actor_rollout_ref.rollout.n"], 1)?;
-        let prompt = self.count_or(
-            &[
-                "actor_rollout_ref.rollout.prompt_length",
-                "data.max_prompt_length",
-            ],
-            512,
-        )?;
-        let cap = self.count_or(
-            &[
-                "actor_rollout_ref.rollout.response_length",
-                "data.max_response_length",
-            ],
-            512,
-        )?;
-        let _ = writeln!(out, "[workload]");
-        put(out, "num_prompts", &prompts.0.to_string(), &prompts.1);
-        put(out, "n", &n.0.to_string(), &n.1);
-        put(
-            out,
-            "input_len",
-            &prompt.0.to_string(),
-            &format!("{}: the limit, not the mean", prompt.1),
-        );
-        put(
-            out,
-            "output_len",
-            &cap.0.to_string(),
-            &format!("{}: the limit, not the mean", cap.1),
-        );
-        let _ = writeln!(
-            out,
-            "# verl's configuration says how long responses may be, not how long they are. Better than the limit:"
-        );
-        match self.get("trainer.rollout_data_dir") {
-            Some(dir) => {
-                let _ = writeln!(
-                    out,
-                    "#   rollbench run --lengths-from {}/100.jsonl   ({})",
-                    dir.value,
-                    origin(dir)
-                );
-            }
-            None => {
-                let _ = writeln!(
-                    out,
-                    "#   set trainer.rollout_data_dir in a verl run, then rollbench run --lengths-from DIR/100.jsonl"
-                );
-            }
-        }
-        if let Some(preset) = PRESETS
-            .iter()
-            .find(|p| u64::from(p.cap) == cap.0 && p.sigma > 0.0)
-        {
-            let _ = writeln!(
-                out,
-                "#   or the preset with this limit: rollbench run --workload {}",
-                preset.name
-            );
-        }
-        self.replicas(out)
-    }
-
-    fn replicas(&self, out: &mut String) -> Result<(), ImportError> {
-        let nodes = self.count_or(&["trainer.nnodes"], 1)?;
-        let per_node = self.count_or(&["trainer.n_gpus_per_node"], 8)?;
-        let of = |name: &str, default| self.count_or(&[&format!("{ROLLOUT}{name}")], default);
-        let tensor = of("tensor_model_parallel_size", 2)?;
-        let pipeline = of("pipeline_model_parallel_size", 1)?;
-        let data = of("data_parallel_size", 1)?;
-        let devices = nodes.0 * per_node.0;
-        let each = tensor.0 * pipeline.0 * data.0;
-        if devices < each || !devices.is_multiple_of(each) {
-            return Err(ImportError::Replicas { devices, each });
-        }
-        let how = format!(
-            "trainer.nnodes {} x trainer.n_gpus_per_node {} / (tensor {} x pipeline {} x data {} parallel)",
-            nodes.0, per_node.0, tensor.0, pipeline.0, data.0
-        );
-        put(out, "replicas", &(devices / each).to_string(), &how);
-        Ok(())
-    }
-
-    fn sampling(&self, out: &mut String) {
-        let _ = writeln!(out, "\n[workload.sampling]");
-        for (name, default) in [("temperature", "1.0"), ("top_p", "1.0"), ("top_k", "-1")] {
-            self.said_or(out, &format!("{ROLLOUT}{name}"), name, default);
-        }
-        // The sampled token's own, which verl asks for where it corrects for the rollout's policy.
-        match self.get("actor_rollout_ref.rollout.calculate_log_probs") {
-            Some(entry) if is_true(&entry.value) => put(out, "logprobs", "0", &origin(entry)),
-            _ => {}
-        }
-    }
-
-    fn engine(&self, out: &mut String) {
-        let _ = writeln!(out, "\n[engine]\npython = \"python3\"\n\n[engine.args]");
-        let trust = "actor_rollout_ref.model.trust_remote_code";
-        if let Some(entry) = self.get(trust) {
-            put(
-                out,
-                "trust_remote_code",
-                &literal(&entry.value),
-                &origin(entry),
-            );
-        }
-        for (verl, name, default) in ARGUMENTS {
-            let key = format!("{ROLLOUT}{verl}");
-            match default {
-                Some(default) => self.said_or(out, &key, name, default),
-                None => {
-                    if let Some(entry) = self.get(&key) {
-                        put(out, name, &literal(&entry.value), &origin(entry));
-                    }
-                }
-            }
-        }
-        let prefix = format!("{ROLLOUT}engine_kwargs.vllm.");
-        for entry in self.entries {
-            if let Some(name) = entry.key.strip_prefix(&prefix)
-                && self.get(&entry.key) == Some(entry)
-            {
-                put(out, name, &literal(&entry.value), &origin(entry));
-            }
-        }
-    }
-
-    fn precisions(&self, out: &mut String) {
-        let _ = writeln!(
-            out,
-            "\n[[precision]]\nname = \"bf16\"\nlabel = \"BF16\"\nbaseline = true"
-        );
-        match self.get("actor_rollout_ref.rollout.quantization") {
-            Some(entry) => {
-                let id: String = entry
-                    .value
-                    .chars()
-                    .filter(char::is_ascii_alphanumeric)
-                    .collect();
-                let _ = writeln!(out, "\n[[precision]]\nname = {}", literal(&id));
-                let _ = writeln!(
-                    out,
-                    "args = {{ quantization = {} }}  # {}",
-                    literal(&entry.value),
-                    origin(entry)
-                );
-            }
-            None => {
-                let _ = writeln!(
-                    out,
-                    "\n# The precision to compare with it, and its checkpoint below:\n# [[precision]]\n# name = \"w8a8\""
-                );
-            }
-        }
-    }
-
-    fn model(&self, out: &mut String) {
-        let path = self.get("actor_rollout_ref.model.path");
-        let shown = path.map_or("~/models/deepseek-llm-7b-chat", |p| p.value.as_str());
-        let said = path.map_or_else(|| self.by_default("actor_rollout_ref.model.path"), origin);
-        let last = shown
-            .trim_end_matches('/')
-            .rsplit('/')
-            .next()
-            .unwrap_or(shown);
-        let id: String = last
-            .to_ascii_lowercase()
-            .chars()
-            .map(|c| {
-                if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+') {
-                    c
-                } else {
-                    '-'
-                }
-            })
-            .collect();
-        let id = id.trim_start_matches(['.', '-']);
-        let id = if id.is_empty() { "model" } else { id };
-        // A name of the hub has one slash and is no path.
-        let on_hub = shown.matches('/').count() == 1 && !shown.starts_with(['/', '.', '~', '$']);
-        let location = if on_hub {
-            format!("hf:{shown}")
-        } else {
-            shown.replacen("~/", "${HOME}/", 1)
-        };
-        let _ = writeln!(out, "\n[[model]]");
-        put(out, "name", &literal(id), &said);
-        let _ = writeln!(out, "label = {}\n\n[model.checkpoints]", literal(last));
-        put(out, "bf16", &literal_text(&location), &said);
-        if let Some(entry) = self.get("actor_rollout_ref.rollout.quantization") {
-            let id: String = entry
-                .value
-                .chars()
-                .filter(char::is_ascii_alphanumeric)
-                .collect();
-            put(
-                out,
-                &id,
-                &literal_text(&location),
-                "the same weights, quantized as they are loaded",
-            );
-        }
-    }
-
-    /// Where a default comes from. What the file says and cannot be followed must not look like what it does not say.
-    fn by_default(&self, key: &str) -> String {
-        match self
-            .unknown
-            .iter()
-            .rev()
-            .find(|(unknown, _)| unknown == key)
-        {
-            Some((_, line)) => {
-                format!("CHECK: {key}, line {line}, cannot be followed; verl's default stands here")
-            }
-            None => format!("{key}: verl's default"),
-        }
-    }
-
-    fn said_or(&self, out: &mut String, key: &str, name: &str, default: &str) {
-        match self.get(key) {
-            Some(entry) => put(out, name, &literal(&entry.value), &origin(entry)),
-            None => put(out, name, &literal(default), &self.by_default(key)),
-        }
-    }
-}
-
-fn put(out: &mut String, name: &str, value: &str, origin: &str) {
-    let _ = writeln!(out, "{:<44}  # {origin}", format!("{name} = {value}"));
-}
-
-fn origin(entry: &Entry) -> String {
-    format!("{}, line {}", entry.key, entry.line)
-}
-
-fn is_true(value: &str) -> bool {
-    matches!(value, "True" | "true")
-}
-
-/// A value as TOML: numbers and truth values as they are, the rest as text.
-fn literal(value: &str) -> String {
-    match value {
-        "True" | "true" => "true".to_owned(),
-        "False" | "false" => "false".to_owned(),
-        number if number.parse::<i64>().is_ok() => number.to_owned(),
-        number if number.parse::<f64>().is_ok_and(f64::is_finite) => {
-            // TOML wants digits on both sides of the point.
-            let float = number.parse::<f64>().unwrap_or_default();
-            format!("{float:?}")
-        }
-        text => literal_text(text),
-    }
-}
-
-fn literal_text(text: &str) -> String {
-    toml::Value::String(text.to_owned()).to_string()
 }
 
 #[cfg(test)]
@@ -553,7 +144,7 @@ output_len = 8192                             # data.max_response_length, line 1
 # verl's configuration says how long responses may be, not how long they are. Better than the limit:
 #   set trainer.rollout_data_dir in a verl run, then rollbench run --lengths-from DIR/100.jsonl
 #   or the preset with this limit: rollbench run --workload dapo-8k
-replicas = 8                                  # trainer.nnodes 2 x trainer.n_gpus_per_node 8 / (tensor 2 x pipeline 1 x data 1 parallel)
+replicas = 8                                  # 2 nodes (trainer.nnodes, line 23) x 8 devices (trainer.n_gpus_per_node, line 22) / (tensor 2 x pipeline 1 x data 1 parallel)
 
 [workload.sampling]
 temperature = 1.0                             # actor_rollout_ref.rollout.temperature: verl's default
@@ -592,6 +183,14 @@ label = "Qwen3-8B"
 [model.checkpoints]
 bf16 = "hf:Qwen/Qwen3-8B"                     # actor_rollout_ref.model.path, line 11
 fp8 = "hf:Qwen/Qwen3-8B"                      # the same weights, quantized as they are loaded
+
+# Read, and not needed for a measurement:
+# training, not the rollout:
+#   algorithm.adv_estimator, line 7
+# vLLM is what rollbench runs:
+#   actor_rollout_ref.rollout.name, line 12
+# computed by the trainer's model after the rollout:
+#   actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu, line 18
 "#);
         insta::assert_snapshot!(imported.not_understood.join("\n"), @r"
 line 21: actor_rollout_ref.rollout.top_p=${TOP_P}: ${TOP_P} is not set in this file
@@ -620,6 +219,249 @@ line 20: actor_rollout_ref.rollout.brand_new=7
             let settings = crate::config::load(&request)
                 .unwrap_or_else(|errors| panic!("{}\n{}", errors.render(false), imported.toml));
             assert!(!settings.cells.is_empty());
+        }
+    }
+
+    /// The settings of a long run script in the manner of verl's examples, one of every family.
+    const LONG: &str = r#"
+model_path=/models/Qwen3-30B-A3B
+max_response_length=$((1024 * 8))
+if [ "$DEVICE" = npu ]; then
+    EXTRA="trainer.device=npu"
+fi
+ROLLOUT=(
+    actor_rollout_ref.rollout.name=vllm
+    actor_rollout_ref.rollout.mode=async
+    actor_rollout_ref.rollout.n=8
+    actor_rollout_ref.rollout.do_sample=True
+    actor_rollout_ref.rollout.ignore_eos=False
+    actor_rollout_ref.rollout.expert_parallel_size=4
+    actor_rollout_ref.rollout.data_parallel_size=2
+    actor_rollout_ref.rollout.free_cache_engine=True
+    actor_rollout_ref.rollout.enable_sleep_mode=True
+    actor_rollout_ref.rollout.max_num_seqs=512
+    actor_rollout_ref.rollout.cudagraph_capture_sizes=[1,2,4,8]
+    actor_rollout_ref.rollout.disable_log_stats=False
+    actor_rollout_ref.rollout.calculate_log_probs=False
+    actor_rollout_ref.rollout.quantization_config_file=torchao.json
+    actor_rollout_ref.rollout.load_format=safetensors
+    actor_rollout_ref.rollout.layered_summon=True
+    actor_rollout_ref.rollout.over_sample_rate=0.1
+    actor_rollout_ref.rollout.multi_turn.enable=True
+    actor_rollout_ref.rollout.multi_turn.max_assistant_turns=4
+    actor_rollout_ref.rollout.mtp.num_speculative_tokens=2
+    actor_rollout_ref.rollout.agent.num_workers=8
+    actor_rollout_ref.rollout.nnodes=0
+    actor_rollout_ref.rollout.n_gpus_per_node=8
+    actor_rollout_ref.rollout.max_model_len=null
+    actor_rollout_ref.rollout.val_kwargs.temperature=1.0
+    actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=8
+    actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes=4096
+    +actor_rollout_ref.rollout.engine_kwargs.vllm.max_num_seqs=128
+    +actor_rollout_ref.rollout.engine_kwargs.vllm.compilation_config.cudagraph_mode=FULL_DECODE_ONLY
+    +actor_rollout_ref.rollout.engine_kwargs.vllm.speculative_config={method:mtp}
+    +actor_rollout_ref.rollout.engine_kwargs.sglang.attention_backend=fa3
+)
+python3 -m verl.trainer.main_ppo --config-name=ppo_megatron_trainer \
+    algorithm.adv_estimator=grpo \
+    algorithm.filter_groups.enable=True \
+    data.train_files="$HOME/data.parquet" \
+    data.train_batch_size=512 \
+    +data.gen_batch_size=1536 \
+    data.max_prompt_length=2048 \
+    data.max_response_length=${max_response_length} \
+    actor_rollout_ref.model.path=${model_path} \
+    actor_rollout_ref.model.use_remove_padding=True \
+    actor_rollout_ref.model.trust_remote_code=True \
+    actor_rollout_ref.model.lora_rank=32 \
+    actor_rollout_ref.actor.optim.lr=1e-6 \
+    actor_rollout_ref.ref.megatron.param_offload=True \
+    reward_model.reward_manager=dapo \
+    "${ROLLOUT[@]}" $EXTRA \
+    actor_rollout_ref.rollout.n=16 \
+    async_training.staleness_threshold=0.5 \
+    trainer.logger='["console","wandb"]' \
+    trainer.n_gpus_per_node=8 \
+    trainer.nnodes=4 $@
+"#;
+
+    #[test]
+    fn a_long_script_has_every_setting_somewhere() {
+        let imported = import("run.sh", LONG).expect("imports");
+        let (_, end) = imported
+            .toml
+            .split_once("[engine.args]")
+            .expect("arguments");
+        insta::assert_snapshot!(end, @r#"
+trust_remote_code = true                      # actor_rollout_ref.model.trust_remote_code, line 50
+dtype = "bfloat16"                            # actor_rollout_ref.rollout.dtype: verl's default
+tensor_parallel_size = 2                      # actor_rollout_ref.rollout.tensor_model_parallel_size: verl's default
+data_parallel_size = 2                        # actor_rollout_ref.rollout.data_parallel_size, line 14
+gpu_memory_utilization = 0.5                  # actor_rollout_ref.rollout.gpu_memory_utilization: verl's default
+max_num_batched_tokens = 8192                 # actor_rollout_ref.rollout.max_num_batched_tokens: verl's default
+enable_chunked_prefill = true                 # actor_rollout_ref.rollout.enable_chunked_prefill: verl's default
+enable_prefix_caching = true                  # actor_rollout_ref.rollout.enable_prefix_caching: verl's default
+enforce_eager = false                         # actor_rollout_ref.rollout.enforce_eager: verl's default
+enable_sleep_mode = true                      # actor_rollout_ref.rollout.enable_sleep_mode, line 16
+logprobs_mode = "processed_logprobs"          # actor_rollout_ref.rollout.logprobs_mode: verl's default
+compilation_config.cudagraph_capture_sizes = [1, 2, 4, 8]  # actor_rollout_ref.rollout.cudagraph_capture_sizes, line 18
+enable_expert_parallel = true                 # actor_rollout_ref.rollout.expert_parallel_size, line 13
+max_num_seqs = 128                            # actor_rollout_ref.rollout.engine_kwargs.vllm.max_num_seqs, line 35
+compilation_config.cudagraph_mode = "FULL_DECODE_ONLY"  # actor_rollout_ref.rollout.engine_kwargs.vllm.compilation_config.cudagraph_mode, line 36
+
+[[precision]]
+name = "bf16"
+label = "BF16"
+baseline = true
+
+# The precision to compare with it, and its checkpoint below:
+# [[precision]]
+# name = "w8a8"
+
+[[model]]
+name = "qwen3-30b-a3b"                        # actor_rollout_ref.model.path, line 48
+label = "Qwen3-30B-A3B"
+
+[model.checkpoints]
+bf16 = "/models/Qwen3-30B-A3B"                # actor_rollout_ref.model.path, line 48
+
+# Read, and not needed for a measurement:
+# which prompts are trained on: rollbench makes prompts of the lengths above:
+#   data.train_files, line 43
+# vLLM is what rollbench runs:
+#   actor_rollout_ref.rollout.name, line 8
+# a step is one closed batch either way:
+#   actor_rollout_ref.rollout.mode, line 9
+# said again on line 56:
+#   actor_rollout_ref.rollout.n, line 10
+# only verl's HF rollout reads it:
+#   actor_rollout_ref.rollout.do_sample, line 11
+# the workload fixes every length, so the engine never stops earlier:
+#   actor_rollout_ref.rollout.ignore_eos, line 12
+# memory is given back between steps, not within one:
+#   actor_rollout_ref.rollout.free_cache_engine, line 15
+# actor_rollout_ref.rollout.engine_kwargs.vllm.max_num_seqs, line 35, decides:
+#   actor_rollout_ref.rollout.max_num_seqs, line 17
+# rollbench counts by the engine's statistics: they are always on:
+#   actor_rollout_ref.rollout.disable_log_stats, line 19
+# it is off:
+#   actor_rollout_ref.rollout.calculate_log_probs, line 20
+#   actor_rollout_ref.rollout.nnodes, line 29
+# how the trainer sends its weights: rollbench loads them from the checkpoint:
+#   actor_rollout_ref.rollout.load_format, line 22
+#   actor_rollout_ref.rollout.layered_summon, line 23
+#   actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes, line 34
+# what it belongs to is off:
+#   actor_rollout_ref.rollout.mtp.num_speculative_tokens, line 27
+# who sends the requests; each engine gets the same share:
+#   actor_rollout_ref.rollout.agent.num_workers, line 28
+# the rollout runs on the trainer's devices:
+#   actor_rollout_ref.rollout.n_gpus_per_node, line 30
+# null, as if it were not said:
+#   actor_rollout_ref.rollout.max_model_len, line 31
+# of validation steps:
+#   actor_rollout_ref.rollout.val_kwargs.temperature, line 32
+# computed by the trainer's model after the rollout:
+#   actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu, line 33
+# of another engine:
+#   actor_rollout_ref.rollout.engine_kwargs.sglang.attention_backend, line 38
+# training, not the rollout:
+#   algorithm.adv_estimator, line 41
+#   algorithm.filter_groups.enable, line 42
+#   actor_rollout_ref.model.use_remove_padding, line 49
+#   actor_rollout_ref.actor.optim.lr, line 52
+#   actor_rollout_ref.ref.megatron.param_offload, line 53
+#   reward_model.reward_manager, line 54
+#   trainer.device, line 55
+#   trainer.logger, line 58
+# data.gen_batch_size, line 45, decides:
+#   data.train_batch_size, line 44
+"#);
+        insta::assert_snapshot!(imported.not_understood.join("\n"), @r"
+line 21: actor_rollout_ref.rollout.quantization_config_file=torchao.json
+line 24: actor_rollout_ref.rollout.over_sample_rate=0.1
+line 25: actor_rollout_ref.rollout.multi_turn.enable=True
+line 26: actor_rollout_ref.rollout.multi_turn.max_assistant_turns=4
+line 37: actor_rollout_ref.rollout.engine_kwargs.vllm.speculative_config={method:mtp}
+line 51: actor_rollout_ref.model.lora_rank=32
+line 57: async_training.staleness_threshold=0.5
+");
+        all_somewhere(&imported, &script::read(LONG)).expect("all");
+    }
+
+    /// Each setting is in the configuration, with its line, or among what was not understood.
+    fn all_somewhere(imported: &Imported, read: &super::super::Read) -> Result<(), String> {
+        let unknown = read.unknown.iter().map(|unknown| &unknown.entry);
+        for entry in read.entries.iter().chain(unknown) {
+            let origin = format!("{}, line {}", entry.key, entry.line);
+            let written = imported.toml.match_indices(&origin).any(|(at, _)| {
+                // Not the beginning of a longer number.
+                !imported.toml[at + origin.len()..].starts_with(|c: char| c.is_ascii_digit())
+            });
+            let named = format!("line {}: {}", entry.line, entry.key);
+            if !written
+                && !imported
+                    .not_understood
+                    .iter()
+                    .any(|line| line.starts_with(&named))
+            {
+                return Err(format!("{origin} vanished:\n{}", imported.toml));
+            }
+        }
+        Ok(())
+    }
+
+    const KEYS: [&str; 30] = [
+        "actor_rollout_ref.rollout.n",
+        "actor_rollout_ref.rollout.name",
+        "actor_rollout_ref.rollout.nnodes",
+        "actor_rollout_ref.rollout.n_gpus_per_node",
+        "actor_rollout_ref.rollout.prompt_length",
+        "actor_rollout_ref.rollout.response_length",
+        "actor_rollout_ref.rollout.temperature",
+        "actor_rollout_ref.rollout.calculate_log_probs",
+        "actor_rollout_ref.rollout.quantization",
+        "actor_rollout_ref.rollout.expert_parallel_size",
+        "actor_rollout_ref.rollout.multi_turn.enable",
+        "actor_rollout_ref.rollout.multi_turn.format",
+        "actor_rollout_ref.rollout.mtp",
+        "actor_rollout_ref.rollout.skip_rollout",
+        "actor_rollout_ref.rollout.engine_kwargs.vllm",
+        "actor_rollout_ref.rollout.engine_kwargs.vllm.max_num_seqs",
+        "actor_rollout_ref.rollout.max_num_seqs",
+        "actor_rollout_ref.rollout.tensor_model_parallel_size",
+        "actor_rollout_ref.rollout.something_new",
+        "actor_rollout_ref.model.path",
+        "actor_rollout_ref.model.lora_rank",
+        "actor_rollout_ref.model.something_new",
+        "actor_rollout_ref.actor.optim.lr",
+        "data.train_batch_size",
+        "data.gen_batch_size",
+        "data.max_prompt_length",
+        "trainer.nnodes",
+        "trainer.n_gpus_per_node",
+        "trainer.rollout_data_dir",
+        "hydra.run.dir",
+    ];
+
+    proptest::proptest! {
+        #[test]
+        fn no_setting_vanishes(
+            said in proptest::collection::vec(
+                (0..KEYS.len(), proptest::sample::select(&["1", "0", "2", "vllm", "null", "True", "False", "fp8", "{}", "[1,2]", "{a:1}", "$X"][..])),
+                1..40,
+            ),
+        ) {
+            let lines: Vec<String> = said.iter().map(|(key, value)| format!("{}={value}", KEYS[*key])).collect();
+            let text = lines.join("
+    ");
+            // A number that is none, or another engine, refuses the file.
+            if let Ok(imported) = import("overrides.txt", &text) {
+                let found = all_somewhere(&imported, &script::read(&text));
+                proptest::prop_assert!(found.is_ok(), "{}", found.unwrap_err());
+                let parsed = imported.toml.parse::<toml::Table>();
+                proptest::prop_assert!(parsed.is_ok(), "{:?}\n{}", parsed, imported.toml);
+            }
         }
     }
 

@@ -4,45 +4,115 @@
 
 use std::collections::HashMap;
 
-use super::{Entry, Read, arithmetic};
+use super::{Entry, Read, Unknown, arithmetic};
 
 /// Reads a script, or lines of overrides.
 pub(super) fn read(text: &str) -> Read {
-    let mut variables: HashMap<String, String> = HashMap::new();
-    let mut read = Read::default();
+    let mut reader = Reader::default();
     for word in words(text) {
-        let Some((name, raw)) = word.text.split_once('=') else {
-            continue;
-        };
-        let key = name.trim_start_matches(['+', '~']);
-        if !is_key(key) {
-            continue;
+        reader.word(&word);
+    }
+    reader.read
+}
+
+#[derive(Default)]
+struct Reader {
+    variables: HashMap<String, String>,
+    /// How many `if` and `case` are open: what stands in them may not hold.
+    conditions: u32,
+    read: Read,
+}
+
+impl Reader {
+    fn word(&mut self, word: &Word) {
+        match word.text.as_str() {
+            "if" | "case" => self.conditions += 1,
+            "fi" | "esac" => self.conditions = self.conditions.saturating_sub(1),
+            text if text.starts_with("--config-") => self.other_defaults(word),
+            _ => match word.text.split_once('=') {
+                Some((name, raw)) => self.setting(word, name, raw),
+                None => self.spread(word),
+            },
         }
-        let value = substituted(raw, word.quoted_literally, &variables);
+    }
+
+    fn setting(&mut self, word: &Word, name: &str, raw: &str) {
+        let key = name.trim_start_matches(['+', '~']);
+        let line = word.line;
+        if !is_key(key) {
+            // Something like `a.b-c=1` is meant as a setting all the same.
+            if key.contains('.')
+                && key.starts_with(|c: char| c.is_ascii_lowercase())
+                && !key.contains(['/', ' ', '"', '$'])
+            {
+                self.read
+                    .not_understood
+                    .push(format!("line {line}: {key}={raw}"));
+            }
+            return;
+        }
+        let value = substituted(raw, word.quoted_literally, &self.variables);
         if !key.contains('.') {
             // An assignment of the shell; one that cannot be followed must not look as if it were empty.
             match value {
-                Ok(value) => variables.insert(key.to_owned(), value),
-                Err(_) => variables.remove(key),
+                Ok(value) => self.variables.insert(key.to_owned(), value),
+                Err(_) => self.variables.remove(key),
             };
-            continue;
+            return;
         }
         match value {
-            Ok(value) => read.entries.push(Entry {
-                key: key.to_owned(),
-                value,
-                line: word.line,
+            Ok(value) => {
+                if self.conditions > 0 {
+                    self.read.not_understood.push(format!(
+                        "line {line}: {key}={value}: it stands in a condition, and is taken as if that held"
+                    ));
+                }
+                self.read.entries.push(Entry {
+                    key: key.to_owned(),
+                    value,
+                    line,
+                });
+            }
+            Err(unknown) => self.read.unknown.push(Unknown {
+                entry: Entry {
+                    key: key.to_owned(),
+                    value: raw.to_owned(),
+                    line,
+                },
+                why: format!("{unknown} is not set in this file"),
             }),
-            Err(unknown) => {
-                read.not_understood.push(format!(
-                    "line {}: {key}={raw}: {unknown} is not set in this file",
-                    word.line
-                ));
-                read.unknown.push((key.to_owned(), word.line));
+        }
+    }
+
+    /// `${ARGS}`, a variable that holds settings of its own.
+    fn spread(&mut self, word: &Word) {
+        let name = word.text.trim_start_matches('$').trim_matches(['{', '}']);
+        let Some(value) = self
+            .variables
+            .get(name)
+            .filter(|_| word.text.starts_with('$'))
+        else {
+            return;
+        };
+        for mut inner in words(&value.clone()) {
+            inner.line = word.line;
+            if inner.text.contains('=') {
+                self.word(&inner);
             }
         }
     }
-    read
+
+    /// verl's own configurations have the defaults that stand here; another one has what it likes.
+    fn other_defaults(&mut self, word: &Word) {
+        let file = word.text.split_once('=').map_or("", |(_, file)| file);
+        let is_verls = file.starts_with("ppo_") && word.text.starts_with("--config-name");
+        if !is_verls {
+            self.read.not_understood.push(format!(
+                "line {}: {}: the defaults of that configuration are not read",
+                word.line, word.text
+            ));
+        }
+    }
 }
 
 fn is_key(key: &str) -> bool {
@@ -244,10 +314,37 @@ mod tests {
     }
 
     #[test]
+    fn settings_in_variables_and_conditions_are_found() {
+        let read = read(
+            "A=\"actor_rollout_ref.rollout.n=4 data.seed=1\"\nif [ -n \"$X\" ]; then\n  B+=(data.max_prompt_length=9)\nfi\n\
+             python3 -m verl.trainer.main_ppo --config-name=mine \\\n  $A data.b-c=1\n",
+        );
+        let found: Vec<String> = read
+            .entries
+            .iter()
+            .map(|e| format!("{}={} ({})", e.key, e.value, e.line))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                "data.max_prompt_length=9 (3)",
+                "actor_rollout_ref.rollout.n=4 (6)",
+                "data.seed=1 (6)"
+            ]
+        );
+        insta::assert_snapshot!(read.not_understood.join("\n"), @r"
+line 3: data.max_prompt_length=9: it stands in a condition, and is taken as if that held
+line 5: --config-name=mine: the defaults of that configuration are not read
+line 6: data.b-c=1
+");
+    }
+
+    #[test]
     fn what_cannot_be_followed_is_named() {
         let read = read("a.b=$UNSET\nX=$(date)\na.c=${X}\na.d='$literal'\n");
         assert_eq!(read.entries.len(), 1);
-        insta::assert_snapshot!(read.not_understood.join("\n"), @r"
+        let said: Vec<String> = read.unknown.iter().map(ToString::to_string).collect();
+        insta::assert_snapshot!(said.join("\n"), @r"
 line 1: a.b=$UNSET: $UNSET is not set in this file
 line 3: a.c=${X}: ${X} is not set in this file
 ");

@@ -3,11 +3,24 @@
 
 use super::{Entry, Read};
 
-/// Reads a document into dotted keys.
+/// A key whose value stands on the lines below it.
+struct Open {
+    indent: usize,
+    line: usize,
+    /// Dotted, from the top of the document.
+    path: String,
+    /// Of a list.
+    items: Vec<String>,
+    /// Whether keys stand below it.
+    is_map: bool,
+}
+
+/// Reads a document into dotted keys. A list is one value, `[a, b]`; a key with nothing below it is `null`.
 pub(super) fn read(text: &str) -> Read {
     let mut read = Read::default();
-    // Indentation and name of the maps that are open.
-    let mut open: Vec<(usize, String)> = Vec::new();
+    let mut open: Vec<Open> = Vec::new();
+    // What is richer and therefore passed over: all that is indented deeper.
+    let mut passed_over: Option<usize> = None;
     for (i, raw) in text.lines().enumerate() {
         let number = i + 1;
         let line = without_comment(raw);
@@ -16,11 +29,36 @@ pub(super) fn read(text: &str) -> Read {
             continue;
         }
         let indent = line.len() - content.len();
-        while open.last().is_some_and(|(depth, _)| *depth >= indent) {
-            open.pop();
+        if passed_over.is_some_and(|depth| indent > depth) {
+            continue;
         }
-        if content.starts_with("- ") || content == "-" {
-            // An item of a list whose key stands above.
+        passed_over = None;
+        let item = content
+            .strip_prefix('-')
+            .filter(|rest| rest.is_empty() || rest.starts_with(' '));
+        // The items of a list may stand as far left as its key.
+        let inner = |of: &Open| of.indent < indent || (item.is_some() && of.indent == indent);
+        while let Some(closed) = open.pop_if(|of| !inner(of)) {
+            read.entries.extend(closed.value());
+        }
+        if let Some(item) = item {
+            let item = item.trim();
+            let flat = !item.is_empty()
+                && !item.contains(": ")
+                && !item.ends_with(':')
+                && !item.starts_with(['{', '-']);
+            match open.last_mut() {
+                Some(list) if flat => list.items.push(unquoted(item).to_owned()),
+                above => {
+                    let key = above.map_or_else(String::new, |of| {
+                        of.is_map = true;
+                        format!("{}: ", of.path)
+                    });
+                    read.not_understood
+                        .push(format!("line {number}: {key}{}", content.trim_end()));
+                    passed_over = Some(indent);
+                }
+            }
             continue;
         }
         let Some((key, value)) = content.split_once(':') else {
@@ -30,27 +68,53 @@ pub(super) fn read(text: &str) -> Read {
         };
         let key = unquoted(key.trim());
         let value = value.trim();
+        let path = match open.last_mut() {
+            Some(above) => {
+                above.is_map = true;
+                format!("{}.{key}", above.path)
+            }
+            None => key.to_owned(),
+        };
         if value.is_empty() {
-            open.push((indent, key.to_owned()));
-            continue;
-        }
-        let path: Vec<&str> = open
-            .iter()
-            .map(|(_, name)| name.as_str())
-            .chain([key])
-            .collect();
-        if value.starts_with(['|', '>', '&', '*', '{']) && value != "{}" {
+            open.push(Open {
+                indent,
+                line: number,
+                path,
+                items: Vec::new(),
+                is_map: false,
+            });
+        } else if value.starts_with(['|', '>', '&', '*', '{']) && value != "{}" {
             read.not_understood
-                .push(format!("line {number}: {}: {value}", path.join(".")));
-            continue;
+                .push(format!("line {number}: {path}: {value}"));
+            passed_over = Some(indent);
+        } else {
+            read.entries.push(Entry {
+                key: path,
+                value: unquoted(value).to_owned(),
+                line: number,
+            });
         }
-        read.entries.push(Entry {
-            key: path.join("."),
-            value: unquoted(value).to_owned(),
-            line: number,
-        });
     }
+    read.entries
+        .extend(open.into_iter().filter_map(Open::value));
+    read.entries.sort_by_key(|entry| entry.line);
     read
+}
+
+impl Open {
+    /// Absent for a map, whose keys are entries of their own.
+    fn value(self) -> Option<Entry> {
+        let value = match (self.items.is_empty(), self.is_map) {
+            (true, true) => return None,
+            (true, false) => "null".to_owned(),
+            (false, _) => format!("[{}]", self.items.join(", ")),
+        };
+        Some(Entry {
+            key: self.path,
+            value,
+            line: self.line,
+        })
+    }
 }
 
 /// `#` begins a comment at the start of a line or after a blank, outside quotes.
@@ -98,6 +162,7 @@ actor_rollout_ref.rollout.name = vllm (5)
 actor_rollout_ref.rollout.n = 5 (6)
 actor_rollout_ref.rollout.engine_kwargs.vllm = {} (8)
 actor_rollout_ref.model.path = /m/a#b (10)
+trainer.logger = [console] (12)
 trainer.nnodes = 2 (14)
 ");
     }
@@ -108,7 +173,6 @@ trainer.nnodes = 2 (14)
         insta::assert_snapshot!(found.not_understood.join("\n"), @r"
 line 2: a.b: &x 5
 line 3: a.c: |
-line 4: text
 line 5: just words
 ");
     }
