@@ -8,6 +8,8 @@ mod guard;
 mod processes;
 mod rig;
 mod scenarios;
+#[path = "../support/table.rs"]
+mod table;
 mod teardown;
 
 /// A process that has used a guard is a subreaper: what one test orphans would fall to another's. So one at a time.

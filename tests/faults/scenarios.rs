@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 
 use crate::processes::Bystander;
 use crate::rig::Rig;
+use crate::table::{self, Tally};
 
 /// Within this nothing may be left, where no polite stop is part of the scenario.
 const SOON: Duration = Duration::from_secs(5);
@@ -84,6 +85,13 @@ const SCENARIOS: &[Scenario] = &[
             let report = stop(rig, Signal::SIGHUP);
             // The daemons have left the group: SIGTERM does not reach them.
             assert_eq!(names(&report), ["py-daemon", "sleep"], "{report}");
+        },
+    },
+    Scenario {
+        name: "a daemon, twice forked, with setsid, SIGTERM",
+        options: &["--daemons"],
+        hit: |rig| {
+            stop(rig, Signal::SIGTERM);
         },
     },
     Scenario {
@@ -166,36 +174,37 @@ fn nothing_survives_and_no_stranger_is_harmed() {
     let _alone = crate::ALONE.blocking_lock();
     let runs = if crate::soak() { 50 } else { 1 };
     let bystander = Bystander::start();
-    println!(
-        "{:<40} {:>5} {:>9} {:>9} {:>6} {:>10}",
-        "scenario", "runs", "survivors", "strangers", "files", "median ms"
-    );
-    let mut bad = 0;
+    table::head();
+    let (mut bad, mut medians) = (0, Vec::new());
     let wanted = std::env::var("ROLLBENCH_SCENARIO").unwrap_or_default();
     for scenario in SCENARIOS.iter().filter(|s| s.name.contains(&wanted)) {
-        let (mut survivors, mut files, mut times) = (0, 0, Vec::new());
+        let (mut tally, mut times) = (Tally::default(), Vec::new());
         for _ in 0..runs {
             let mut rig = Rig::start(scenario.options);
             (scenario.hit)(&mut rig);
             match rig.until_gone(SOON) {
                 Ok(took) => times.push(took),
-                Err(alive) => survivors += alive.len(),
+                Err(alive) => tally.survivors += alive.len(),
             }
             let left = rig.files();
             if !left.is_empty() {
                 println!("{}: left {left:?}", scenario.name);
             }
-            files += left.len();
+            tally.files += left.len();
+            tally.runs += 1;
         }
+        tally.strangers = bystander.harmed();
+        bad += tally.print(scenario.name);
         times.sort();
-        let median = times.get(times.len() / 2).copied().unwrap_or_default();
-        let strangers = bystander.harmed();
-        println!(
-            "{:<40} {runs:>5} {survivors:>9} {strangers:>9} {files:>6} {:>10.1}",
-            scenario.name,
-            median.as_secs_f64() * 1e3
+        medians.extend(
+            times
+                .get(times.len() / 2)
+                .map(|time| (scenario.name, *time)),
         );
-        bad += survivors + strangers + files;
+    }
+    println!("\nfrom the end of the blow to nothing left, median:");
+    for (name, median) in medians {
+        println!("{name:<52} {:>8.1} ms", median.as_secs_f64() * 1e3);
     }
     assert_eq!(bad, 0, "survivors, strangers and files, see the table");
 }
@@ -204,25 +213,28 @@ fn nothing_survives_and_no_stranger_is_harmed() {
 fn sigkill_at_any_instant_of_the_start_leaves_nothing() {
     let _alone = crate::ALONE.blocking_lock();
     let runs: u64 = if crate::soak() { 200 } else { 8 };
-    let mut survivors = 0;
-    let mut files = 0;
+    let bystander = Bystander::start();
+    let mut tally = Tally::default();
     for run in 0..runs {
         let mut rig = Rig::launch(&["--daemons"]);
         // Over the whole start, from exec to the last worker.
         sleep(Duration::from_micros(run * 1_000_000 / runs));
         rig.kill();
         rig.reap();
-        survivors += rig.until_gone(SOON).map_or_else(|alive| alive.len(), |_| 0);
+        tally.survivors += rig.until_gone(SOON).map_or_else(|alive| alive.len(), |_| 0);
         rig.until("the run's files can be cleaned", |rig| {
             rig.files().is_empty() || {
                 rig.clean(&["--yes"]);
                 rig.files().is_empty()
             }
         });
-        files += rig.files().len();
+        tally.files += rig.files().len();
+        tally.runs += 1;
     }
-    println!(
-        "SIGKILL of rollbench while it starts: {runs} runs, {survivors} survivors, {files} files"
+    tally.strangers = bystander.harmed();
+    table::head();
+    assert_eq!(
+        tally.print("SIGKILL rollbench at any instant of its start"),
+        0
     );
-    assert_eq!((survivors, files), (0, 0));
 }

@@ -12,6 +12,9 @@ use nix::sys::signal::Signal;
 use rollbench::record::{CellStatus, StartStatus};
 use serde_json::{Value, json};
 
+use crate::kills::{acknowledged, steps_of};
+use crate::processes::Bystander;
+use crate::table::{self, Tally};
 use crate::world::{Outcome, Running, TWO_CELLS, World, read_record};
 
 /// 64 tokens a step: each takes a second.
@@ -148,6 +151,49 @@ fn on_a_full_disk_the_next_cell_waits_and_the_last_complete_record_stays_whole()
     assert_eq!(whole.status, CellStatus::Planned);
     disk.make_room();
     goes_on_to_the_end(&world, run);
+}
+
+/// The disk is full from each of these on, for as long as it takes to be told so.
+#[test]
+fn whenever_the_disk_is_full_no_step_is_lost() {
+    let instants = [
+        "starting the engine",
+        "warm-up 1/1:",
+        "step 1/2:",
+        "step 2/2:",
+        "done after",
+    ];
+    let rounds = if crate::soak() { 2 } else { 1 };
+    let bystander = Bystander::start();
+    let mut tally = Tally::default();
+    for instant in instants.iter().cycle().take(rounds * instants.len()) {
+        let world = World::new(TWO_CELLS);
+        let Some(disk) = Mounted::small_disk(&world) else {
+            return;
+        };
+        let mut run = world.start(&json!({"speed": 200}), &[]);
+        run.until_it_says(instant);
+        disk.fill();
+        run.until_it_says(WAITS);
+        disk.make_room();
+        let outcome = run.end();
+        assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+        tally.runs += 1;
+        tally.survivors += world.survivors().len();
+        tally.files += world.litter().len();
+        for (precision, said) in acknowledged(&outcome.stderr) {
+            assert_eq!(said, 3, "{precision}: {}", outcome.stderr);
+            let record = world.record(precision);
+            let complete = record.starts.iter().filter(|start| start.is_complete());
+            *tally.doubled.get_or_insert_default() += complete.count().saturating_sub(1);
+            let kept = steps_of(&record).count();
+            *tally.lost.get_or_insert_default() += said.saturating_sub(kept);
+        }
+    }
+    tally.strangers = bystander.harmed();
+    table::head();
+    let bad = tally.print("a disk that is full from any write on");
+    assert_eq!(bad, 0, "see the table");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use rollbench::record::{CellRecord, Role, StepStatus};
 use serde_json::{Value, json};
 
 use crate::processes::Bystander;
+use crate::table::{self, Tally};
 use crate::world::{TWO_CELLS, World, read_record};
 
 /// Within this everything that a killed rollbench had started must be gone.
@@ -25,19 +26,6 @@ const BLOCKS: &str = "2";
 /// Fast, but with steps long enough to be hit.
 fn fake() -> Value {
     json!({"speed": 1_000})
-}
-
-/// What went wrong.
-#[derive(Debug, Default)]
-struct Tally {
-    kills: usize,
-    acknowledged: usize,
-    survivors: usize,
-    /// Acknowledged steps that are in no record.
-    lost: usize,
-    /// Complete engine starts of one cell and block beyond the first.
-    doubled: usize,
-    files: usize,
 }
 
 /// How many steps each precision has in its record and in the journals, each counted once.
@@ -68,7 +56,7 @@ fn on_disk(world: &World) -> BTreeMap<&'static str, usize> {
     PRECISIONS.into_iter().map(shown).collect()
 }
 
-fn steps_of(record: &CellRecord) -> impl Iterator<Item = (String, u64)> {
+pub(crate) fn steps_of(record: &CellRecord) -> impl Iterator<Item = (String, u64)> {
     record.starts.iter().flat_map(|start| {
         let steps = start.steps.iter();
         steps.map(|step| (start.id.clone(), step.begin_mono_ns))
@@ -96,7 +84,7 @@ fn journal_lines(world: &World) -> Vec<Value> {
 }
 
 /// How many steps of each precision rollbench has said to be done.
-fn acknowledged(stderr: &str) -> BTreeMap<&'static str, usize> {
+pub(crate) fn acknowledged(stderr: &str) -> BTreeMap<&'static str, usize> {
     let count = |precision| {
         let done = stderr.lines().filter(|line| {
             let of = format!("tiny {precision}: ");
@@ -109,7 +97,7 @@ fn acknowledged(stderr: &str) -> BTreeMap<&'static str, usize> {
 }
 
 /// Shared memory of the runs of this world.
-fn shared_memory(ids: &[String]) -> Vec<PathBuf> {
+pub(crate) fn shared_memory(ids: &[String]) -> Vec<PathBuf> {
     fs::read_dir("/dev/shm")
         .expect("there")
         .filter_map(|entry| Some(entry.ok()?.path()))
@@ -140,26 +128,28 @@ fn survivors(world: &World) -> usize {
     }
 }
 
-/// One matrix, killed [`KILLS`] times within `length` of each beginning, then gone on with.
-fn matrix(rng: &mut impl rand::Rng, length: Duration, tally: &mut Tally) {
+/// One matrix, killed [`KILLS`] times within `length` of each beginning, then gone on with. How many steps were
+/// acknowledged before the kills.
+fn matrix(rng: &mut impl rand::Rng, length: Duration, tally: &mut Tally) -> usize {
     let world = World::new(TWO_CELLS);
     let mut said: BTreeMap<&'static str, usize> = BTreeMap::new();
     let mut ids = Vec::new();
+    let (mut seen, mut lost, mut doubled) = (0, 0, 0);
     for kill in 0..KILLS {
         let resume: &[&str] = if kill == 0 { &[] } else { &["--resume"] };
         let run = world.start(&fake(), &[&["--blocks", BLOCKS], resume].concat());
         sleep(length.mul_f64(rng.random_range(0.0..1.0)));
         run.signal(Signal::SIGKILL);
         let outcome = run.end();
-        tally.kills += 1;
+        tally.runs += 1;
         for (precision, steps) in acknowledged(&outcome.stderr) {
             *said.entry(precision).or_default() += steps;
-            tally.acknowledged += steps;
+            seen += steps;
         }
         tally.survivors += survivors(&world);
         ids.extend(run_ids(&world));
         for (precision, steps) in on_disk(&world) {
-            tally.lost += said[precision].saturating_sub(steps);
+            lost += said[precision].saturating_sub(steps);
         }
     }
     let before = on_disk(&world);
@@ -172,7 +162,7 @@ fn matrix(rng: &mut impl rand::Rng, length: Duration, tally: &mut Tally) {
     for (precision, steps) in acknowledged(&outcome.stderr) {
         let record = world.record(precision);
         // What was on the disk is still there, beside what was measured now.
-        tally.lost += (before[precision] + steps).saturating_sub(steps_of(&record).count());
+        lost += (before[precision] + steps).saturating_sub(steps_of(&record).count());
         let mut complete: Vec<u32> = Vec::new();
         for start in record.starts.iter().filter(|start| start.is_complete()) {
             complete.push(start.block);
@@ -187,18 +177,17 @@ fn matrix(rng: &mut impl rand::Rng, length: Duration, tally: &mut Tally) {
         let all = complete.len();
         complete.dedup();
         assert_eq!(complete, [0, 1], "{precision}");
-        tally.doubled += all - complete.len();
+        doubled += all - complete.len();
     }
     assert_eq!(journal_lines(&world), [] as [Value; 0]);
+    *tally.lost.get_or_insert_default() += lost;
+    *tally.doubled.get_or_insert_default() += doubled;
+    seen
 }
 
 #[test]
 fn killed_at_random_instants_and_gone_on_with_nothing_is_lost() {
-    let kills = if std::env::var_os("ROLLBENCH_SOAK").is_some() {
-        200
-    } else {
-        10
-    };
+    let kills = if crate::soak() { 200 } else { 10 };
     let bystander = Bystander::start();
     let begun = Instant::now();
     let whole = World::new(TWO_CELLS);
@@ -206,31 +195,14 @@ fn killed_at_random_instants_and_gone_on_with_nothing_is_lost() {
     let length = begun.elapsed();
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(20_261_124);
     let mut tally = Tally::default();
-    while tally.kills < kills {
-        matrix(&mut rng, length, &mut tally);
+    let mut acknowledged = 0;
+    while tally.runs < kills {
+        acknowledged += matrix(&mut rng, length, &mut tally);
     }
-    let strangers = bystander.harmed();
-    println!(
-        "{:<40} {:>5} {:>12} {:>9} {:>9} {:>5} {:>7} {:>6}",
-        "scenario", "runs", "acknowledged", "survivors", "strangers", "lost", "doubled", "files"
-    );
-    println!(
-        "{:<40} {:>5} {:>12} {:>9} {strangers:>9} {:>5} {:>7} {:>6}",
-        "SIGKILL of a matrix, then --resume",
-        tally.kills,
-        tally.acknowledged,
-        tally.survivors,
-        tally.lost,
-        tally.doubled,
-        tally.files
-    );
-    assert!(tally.acknowledged > 0, "some were killed late enough");
-    let bad = [
-        tally.survivors,
-        strangers,
-        tally.lost,
-        tally.doubled,
-        tally.files,
-    ];
-    assert_eq!(bad, [0; 5], "see the table");
+    tally.strangers = bystander.harmed();
+    table::head();
+    let bad = tally.print("SIGKILL of a matrix at any instant, then --resume");
+    println!("{acknowledged} steps were acknowledged before the kills");
+    assert!(acknowledged > 0, "some were killed late enough");
+    assert_eq!(bad, 0, "see the table");
 }

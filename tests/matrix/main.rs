@@ -4,6 +4,7 @@
 
 mod disk;
 mod failures;
+mod faulty;
 mod kills;
 mod online;
 #[path = "../support/processes.rs"]
@@ -11,6 +12,13 @@ mod processes;
 mod records;
 mod resume;
 mod signals;
+#[path = "../support/table.rs"]
+mod table;
 mod terminal;
 mod until;
 mod world;
+
+/// Whether to loop for long.
+fn soak() -> bool {
+    std::env::var_os("ROLLBENCH_SOAK").is_some()
+}
