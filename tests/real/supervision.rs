@@ -15,6 +15,7 @@ use crate::support::{
 
 /// Who is killed, by role; all of them are stopped first, so that none can act on another's death.
 const BLOWS: &[&[&str]] = &[
+    &["rollbench"],
     &["guard"],
     &["rollbench", "guard"],
     &["leader"],
