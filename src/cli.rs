@@ -286,9 +286,17 @@ pub struct PredictArgs {
     /// Lengths of a preset: fixed, gsm8k, math-4k, dapo-8k, dapo-20k, cot-32k
     #[arg(long, value_name = "NAME", help_heading = "The batch")]
     pub workload: Option<String>,
-    /// Response lengths as observed, one number a line
+    /// Response lengths as observed: verl's rollout dumps ({step}.jsonl), a column of numbers, ShareGPT-like JSON
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "The batch")]
     pub lengths_from: Vec<PathBuf>,
+    /// Where those hold texts: the Python that counts their tokens with the measured checkpoint's tokenizer
+    #[arg(
+        long,
+        value_name = "PYTHON",
+        default_value = "managed",
+        help_heading = "The batch"
+    )]
+    pub python: String,
     /// Prompts per step
     #[arg(long, value_name = "N", help_heading = "The batch")]
     pub num_prompts: Option<u32>,

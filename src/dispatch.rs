@@ -52,6 +52,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, CommandError> {
             &Changes {
                 workload: args.workload,
                 lengths_from: args.lengths_from,
+                python: args.python,
                 num_prompts: args.num_prompts,
                 n: args.n,
                 input_len: args.input_len,

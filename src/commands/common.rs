@@ -59,18 +59,31 @@ fn no_python(name: &std::path::Path) -> CommandError {
 
 /// The interpreter of `settings`, if it is there: nothing is made.
 pub(crate) fn existing_python(settings: &Settings) -> Result<PathBuf, CommandError> {
-    let Python::Interpreter(name) = &settings.python.value else {
-        let python = Paths::from_env()?.python();
-        return if python.exists() {
-            Ok(python)
-        } else {
-            Err(
-                CommandError::environment("the managed engine is not made yet")
-                    .hint("`rollbench setup` makes it"),
-            )
-        };
-    };
-    interpreter(name)
+    match &settings.python.value {
+        Python::Interpreter(name) => interpreter(name),
+        Python::Managed => managed_python(),
+    }
+}
+
+/// The interpreter of a `--python`: a name, a path, or `managed`.
+pub(crate) fn python_named(name: &str) -> Result<PathBuf, CommandError> {
+    match name {
+        "managed" => managed_python(),
+        name => interpreter(name.as_ref()),
+    }
+}
+
+fn managed_python() -> Result<PathBuf, CommandError> {
+    let python = Paths::from_env()?.python();
+    if python.exists() {
+        Ok(python)
+    } else {
+        Err(
+            CommandError::environment("the managed engine is not made yet").hint(
+                "`rollbench setup` makes it; --python names another interpreter that has vLLM",
+            ),
+        )
+    }
 }
 
 /// The interpreter that runs the engine. The managed environment and demo checkpoints are made where they are missing;

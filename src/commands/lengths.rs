@@ -27,13 +27,30 @@ pub(crate) fn read(request: &LoadRequest, files: &[PathBuf]) -> Result<Observed,
     found.map_err(|error| failure.unwrap_or_else(|| usage(error)))
 }
 
-/// The same where there is no tokenizer: the files must hold lengths.
-pub(crate) fn read_numbers(files: &[PathBuf]) -> Result<Observed, CommandError> {
+/// The same without a configuration: where the files hold only texts, `python` (or `managed`) counts with `tokenizer`.
+pub(crate) fn read_for(
+    files: &[PathBuf],
+    python: &str,
+    tokenizer: Option<PathBuf>,
+) -> Result<Observed, CommandError> {
     let observations = observations(Path::new(""), files)?;
-    observed(&observations, &names(files), |_| {
-        Err("there is no tokenizer here; give a file of lengths, one number a line".to_owned())
-    })
-    .map_err(usage)
+    let mut failure = None;
+    let found = observed(&observations, &names(files), |texts| {
+        let counted = match &tokenizer {
+            Some(tokenizer) => common::python_named(python)
+                .and_then(|python| count_with(&python, tokenizer, texts)),
+            None => Err(CommandError::environment(
+                "these files hold texts, and no record there names a tokenizer to count them with",
+            )
+            .hint("give a file with lengths instead of texts, one number a line")),
+        };
+        counted.map_err(|error| {
+            let message = error.error.to_string();
+            failure = Some(error);
+            message
+        })
+    });
+    found.map_err(|error| failure.unwrap_or_else(|| usage(error)))
 }
 
 fn names(files: &[PathBuf]) -> String {
@@ -82,12 +99,16 @@ fn count(request: &LoadRequest, texts: &[&str]) -> Result<Vec<u32>, CommandError
             )
             .hint("`rollbench plan` says why each cell is skipped")
         })?;
+    count_with(&python, &tokenizer, texts)
+}
+
+fn count_with(python: &Path, tokenizer: &Path, texts: &[&str]) -> Result<Vec<u32>, CommandError> {
     note(format_args!(
         "counting the tokens of {} texts with {}",
         texts.len(),
         tokenizer.display()
     ));
-    run_counter(&python, &tokenizer, texts).map_err(|why| {
+    run_counter(python, tokenizer, texts).map_err(|why| {
         CommandError::environment(format!(
             "the tokenizer of {} cannot count: {why}",
             tokenizer.display()

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::lengths;
 use crate::error::{CommandError, Exit};
 use crate::output;
-use crate::record::{Arm, CellRecord, CellStatus, Found, read_results, results_dir};
+use crate::record::{Arm, CellRecord, CellStatus, EngineStart, Found, read_results, results_dir};
 use crate::report::{Format, PredictedRow, Prediction, render_prediction};
 use crate::stats::blocks::speed_up;
 use crate::stats::predict::{Fit, Refusal, fits, makespans};
@@ -21,6 +21,8 @@ pub(crate) struct Changes {
     pub(crate) workload: Option<String>,
     /// Files of observed lengths.
     pub(crate) lengths_from: Vec<PathBuf>,
+    /// The interpreter that counts tokens where they hold texts, or `managed`.
+    pub(crate) python: String,
     /// Prompts per step.
     pub(crate) num_prompts: Option<u32>,
     /// Samples per prompt.
@@ -114,7 +116,7 @@ fn batch(records: &[CellRecord], changes: &Changes) -> Result<(WorkloadSpec, u64
             response,
             prompt,
             sibling_correlation,
-        } = lengths::read_numbers(&changes.lengths_from)?;
+        } = lengths::read_for(&changes.lengths_from, &changes.python, tokenizer(records))?;
         spec.response = response;
         spec.prompt = prompt.unwrap_or(spec.prompt);
         spec.sibling_correlation = sibling_correlation.unwrap_or(spec.sibling_correlation);
@@ -137,6 +139,19 @@ fn batch(records: &[CellRecord], changes: &Changes) -> Result<(WorkloadSpec, u64
     }
     spec.check().map_err(CommandError::usage)?;
     Ok((spec, workload.seed))
+}
+
+/// The tokenizer that a measured engine had.
+fn tokenizer(records: &[CellRecord]) -> Option<PathBuf> {
+    let engines = records.iter().flat_map(|record| &record.starts);
+    let tokenizer = |start: &EngineStart| {
+        let effective = &start.engine.as_ref()?.effective;
+        let named = effective
+            .get("tokenizer")
+            .or_else(|| effective.get("model"))?;
+        named.as_str().map(PathBuf::from)
+    };
+    engines.filter_map(tokenizer).next()
 }
 
 /// What is known of one cell before it is compared.

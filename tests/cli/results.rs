@@ -122,6 +122,37 @@ hint: did you mean `math-4k`?
 }
 
 #[test]
+fn predict_takes_the_lengths_that_run_takes() {
+    let site = site();
+    site.write(
+        "texts.jsonl",
+        "{\"input\": \"a\", \"output\": \"b c\"}\n{\"input\": \"a\", \"output\": \"d\"}\n",
+    );
+    site.write("scores.jsonl", "{\"score\": 1.0}\n");
+    let answer = |file: &str, python: &str| {
+        let args = [
+            "predict",
+            "base",
+            "--lengths-from",
+            file,
+            "--python",
+            python,
+        ];
+        let output = site.rollbench(&args);
+        (output.status.code(), said(&site, &output))
+    };
+    let (code, words) = answer("texts.jsonl", "nowhere/python");
+    assert_eq!(code, Some(3));
+    insta::assert_snapshot!(words, @r"
+error: these files hold texts, and no record there names a tokenizer to count them with
+hint: give a file with lengths instead of texts, one number a line
+");
+    let (code, words) = answer("scores.jsonl", "python3");
+    assert_eq!(code, Some(2));
+    insta::assert_snapshot!(words, @"error: scores.jsonl: entry 1 has neither a response length (response_length, response_len, output_tokens, output_len, output_length, completion_tokens, num_output_tokens, length) nor a response text (output, response, completion, answer); it has score");
+}
+
+#[test]
 fn step_times_that_cannot_be_are_refused() {
     let site = site();
     for (times, words) in [
