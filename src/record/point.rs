@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cell::CellRecord;
 use super::start::EngineStart;
-use super::step::Step;
+use super::step::{Role, Step};
 
 /// How the requests of a step were sent; all absent means "all at once".
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
@@ -102,10 +102,12 @@ impl fmt::Display for Point {
 }
 
 impl CellRecord {
-    /// Its points in the order in which they were measured. A step that names none was sent all at once.
+    /// The points of its measured steps, in the order in which they were measured. A step that names none was sent all
+    /// at once.
     pub fn points(&self) -> Vec<Option<Point>> {
         let mut points = Vec::new();
-        for step in self.starts.iter().flat_map(|start| &start.steps) {
+        let steps = self.starts.iter().flat_map(|start| &start.steps);
+        for step in steps.filter(|step| step.role == Role::Measured) {
             if !points.contains(&step.point) {
                 points.push(step.point);
             }
@@ -114,16 +116,17 @@ impl CellRecord {
     }
 
     /// The record taken apart by points: each part is a whole record with the steps of one point, in the order in
-    /// which these were measured. One part, the record itself, outside a sweep.
+    /// which these were measured; warm-up goes with the first. One part, the record itself, outside a sweep.
     pub fn by_point(&self) -> impl Iterator<Item = (Option<Point>, Cow<'_, Self>)> {
         let mut points = self.points();
         let sweep = points.len() > 1;
         if points.is_empty() {
             points.push(None);
         }
+        let first = points[0];
         points.into_iter().map(move |point| {
             let part = if sweep {
-                Cow::Owned(self.at(point))
+                Cow::Owned(self.at(point, point == first))
             } else {
                 Cow::Borrowed(self)
             };
@@ -131,10 +134,13 @@ impl CellRecord {
         })
     }
 
-    fn at(&self, point: Option<Point>) -> Self {
+    fn at(&self, point: Option<Point>, first: bool) -> Self {
+        let is_here = |step: &&Step| match step.role {
+            Role::Measured => step.point == point,
+            Role::Warmup | Role::Profiled => first,
+        };
         let steps = |start: &EngineStart| -> Vec<Step> {
-            let here = start.steps.iter().filter(|step| step.point == point);
-            here.cloned().collect()
+            start.steps.iter().filter(is_here).cloned().collect()
         };
         let bare = |start: &EngineStart| EngineStart {
             steps: steps(start),

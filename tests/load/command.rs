@@ -147,7 +147,7 @@ fn failures_have_exit_codes_and_hints() {
         error: the server has no model `other`
         hint: it has: mock
         Some(2)
-        error: --request-rate: a request rate has to be greater than 0 and finite, not 0; `inf` sends all at once
+        error: --request-rate 0: must be above 0; `inf` sends all at once
         "#);
     // Requests that fail once the run is under way: the numbers are printed all the same.
     let output = run(
