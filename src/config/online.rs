@@ -70,7 +70,9 @@ impl OnlineFlags {
     fn said(&self, found: &mut Diagnostics) -> Said {
         let flag = |name| Origin::Flag(name);
         let rates = self.request_rate.iter();
-        let rates: Vec<_> = rates.filter_map(|text| parse_rate(text, found)).collect();
+        let rates: Vec<_> = rates
+            .filter_map(|text| parse_rate(text, found).map(finite_rate))
+            .collect();
         if self.max_concurrency.contains(&0) {
             found.plain("--max-concurrency 0: must be at least 1");
         }

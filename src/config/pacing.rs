@@ -56,25 +56,24 @@ impl OnlineSettings {
         } else {
             Spread::Constant
         };
-        let pacings: Vec<Pacing> = match self.ramp {
-            Some(ramp) => vec![Pacing::Ramp {
-                from_per_s: ramp.from,
-                to_per_s: ramp.to,
-                shape: if ramp.exponential {
-                    Shape::Exponential
-                } else {
-                    Shape::Linear
-                },
-                spread,
-            }],
-            None => {
-                let pacing = |rate: &Option<f64>| match *rate {
-                    Some(per_s) => Pacing::Rate { per_s, spread },
-                    None => Pacing::AllAtOnce,
-                };
-                self.rates.iter().map(pacing).collect()
-            }
+        let ramp = self.ramp.map(|ramp| Pacing::Ramp {
+            from_per_s: ramp.from,
+            to_per_s: ramp.to,
+            shape: if ramp.exponential {
+                Shape::Exponential
+            } else {
+                Shape::Linear
+            },
+            spread,
+        });
+        let at_rate = |rate: &Option<f64>| match *rate {
+            Some(per_s) => Pacing::Rate { per_s, spread },
+            None => Pacing::AllAtOnce,
         };
+        let pacings = ramp.map_or_else(
+            || self.rates.iter().map(at_rate).collect(),
+            |ramp| vec![ramp],
+        );
         let at = |pacing: Pacing| {
             self.concurrencies.iter().map(move |limit| LoadPoint {
                 pacing,
@@ -92,11 +91,10 @@ impl OnlineSettings {
     }
 }
 
-/// A number of requests per second; `inf` is none.
-pub(super) fn parse_rate(text: &str, found: &mut Diagnostics) -> Option<Option<f64>> {
+/// A number of requests per second, or `inf`. Absent if it is neither, which is noted.
+pub(super) fn parse_rate(text: &str, found: &mut Diagnostics) -> Option<f64> {
     match text.trim().parse::<f64>() {
-        Ok(rate) if rate == f64::INFINITY => Some(None),
-        Ok(rate) if rate > 0.0 => Some(Some(rate)),
+        Ok(rate) if rate > 0.0 => Some(rate),
         Ok(_) => {
             found.plain(format!(
                 "--request-rate {text}: must be above 0; `inf` sends all at once"
@@ -173,7 +171,7 @@ pub(super) fn parse_goodput(pairs: &[String], found: &mut Diagnostics) -> Option
             (None, _) => {
                 let mistake = found.plain(format!("--goodput: unknown objective `{pair}`"));
                 mistake.help("the names are ttft, tpot and e2el, as in --goodput ttft:500 tpot:50");
-                if let Some(near) = nearest(name.trim(), ["ttft", "tpot", "e2el"].into_iter()) {
+                if let Some(near) = nearest(name.trim(), ["ttft", "tpot", "e2el"]) {
                     mistake.help(format!("did you mean `{near}`?"));
                 }
             }

@@ -497,13 +497,13 @@ fn online(settings: &Settings) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-const ONLINE: &str = r#"[online]
+const ONLINE: &str = r"[online]
 request_rate = [1, 2.5, inf]
 max_concurrency = 8
 burstiness = 0.5
 goodput = { ttft_ms = 500 }
 duration_s = 30
-"#;
+";
 
 #[test]
 fn an_online_table_is_merged_with_flags_and_waits_for_its_mode() {

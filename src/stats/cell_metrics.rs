@@ -205,13 +205,11 @@ pub fn step_rows(record: &CellRecord) -> Vec<StepRow> {
 /// What a step cost, in seconds: its makespan or, if it sent for a given time, its makespan per output token.
 pub fn cost_s(step: &Step) -> f64 {
     let makespan_s = step.makespan_ns as f64 / 1e9;
-    match step.duration_s {
-        None => makespan_s,
-        Some(_) => {
-            let tokens = step.sequences.output_tokens.iter().map(|&t| f64::from(t));
-            makespan_s / tokens.sum::<f64>().max(1.0)
-        }
+    if step.duration_s.is_none() {
+        return makespan_s;
     }
+    let tokens = step.sequences.output_tokens.iter().map(|&t| f64::from(t));
+    makespan_s / tokens.sum::<f64>().max(1.0)
 }
 
 /// The mean log makespan of each counted start of `arm`, by block.

@@ -124,7 +124,7 @@ async fn all_points(
     for (number, plan) in options.points.iter().enumerate() {
         for step in 0..options.steps {
             let place = show::place(number, options.points.len(), step, options.steps);
-            note(format!("{place}{}", plan));
+            note(format!("{place}{plan}"));
             let driven = one(options, plan, target, control, source).await?;
             let slo = options.online.goodput.as_ref();
             let (step, metrics) = recorder.step(Role::Measured, plan, driven, slo)?;
