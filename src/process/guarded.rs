@@ -53,7 +53,6 @@ pub fn guard_main() -> ExitCode {
 }
 
 fn guard() -> io::Result<()> {
-    let rollbench = nix::unistd::getppid();
     for ignored in IGNORED {
         // SAFETY: SIG_IGN runs no code of ours.
         unsafe { signal(ignored, SigHandler::SigIgn) }?;
@@ -95,8 +94,9 @@ fn guard() -> io::Result<()> {
         sweep: None,
     }
     .run(&mut control, &deaths)?;
-    if let Some(folder) = start.run_dir
-        && nix::unistd::getppid() != rollbench
+    // Not by asking who the parent is: a dying process closes its files some time before its children are orphans.
+    if control.ended
+        && let Some(folder) = start.run_dir
     {
         tidy(&folder);
     }
@@ -104,7 +104,7 @@ fn guard() -> io::Result<()> {
 }
 
 /// Removes the files of a run whose rollbench is dead. Its lock is freed in the course of its death, which the end of the
-/// control pipe may have been ahead of.
+/// control pipe may have been ahead of; if it lives, and only this handle was dropped, the lock stays.
 fn tidy(folder: &std::path::Path) {
     for _ in 0..100 {
         if rundir::is_dead(folder) {
