@@ -56,7 +56,16 @@ pub(crate) fn run(
     for file in &passed_over {
         output::note(format_args!("passed over {}: {}", file.file, file.reason));
     }
-    let mut records: Vec<CellRecord> = found.into_iter().flatten().collect();
+    let mut records = Vec::new();
+    for record in found.into_iter().flatten() {
+        match sent_at_once(&record) {
+            Some(part) => records.push(part),
+            None => output::note(format_args!(
+                "left out {} {}: its requests were paced, and a batch is sent at once",
+                record.cell.id.model, record.cell.id.precision
+            )),
+        }
+    }
     records.sort_by_key(CellRecord::declared);
     let (spec, seed) = batch(&records, changes)?;
     let requests: Vec<Request> = slots(&spec, seed)
@@ -84,6 +93,14 @@ pub(crate) fn run(
         0 if passed_over.is_empty() => Exit::Done,
         _ => Exit::Partial,
     })
+}
+
+/// What was measured with all requests sent at once: the whole record, or the part of a sweep. Absent if nothing was.
+fn sent_at_once(record: &CellRecord) -> Option<CellRecord> {
+    record
+        .by_point()
+        .find(|(point, _)| point.is_none_or(|point| point.is_all_at_once()))
+        .map(|(_, part)| part.into_owned())
 }
 
 /// The measured workload with the changes, and its seed.

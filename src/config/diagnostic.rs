@@ -71,6 +71,10 @@ impl Diagnostics {
         &mut self.0[index]
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -68,7 +68,7 @@ impl OnlineFlags {
     }
 
     fn said(&self, found: &mut Diagnostics) -> Said {
-        let flag = |name| Origin::Flag(name);
+        let (flag, before) = (|name| Origin::Flag(name), found.len());
         let rates = self.request_rate.iter();
         let rates: Vec<_> = rates
             .filter_map(|text| parse_rate(text, found).map(finite_rate))
@@ -91,7 +91,7 @@ impl OnlineFlags {
             ));
         }
         let some = |given: bool| given.then_some(());
-        Said {
+        let mut said = Said {
             api: self.api.map(|api| (api, flag("--api"))),
             rates: some(!self.request_rate.is_empty()).map(|()| (rates, flag("--request-rate"))),
             concurrencies: some(!self.max_concurrency.is_empty())
@@ -103,7 +103,10 @@ impl OnlineFlags {
                 .and_then(|text| Some((parse_ramp(text, found)?, flag("--ramp")))),
             duration: self.duration.map(|s| (s, flag("--duration"))),
             goodput: parse_goodput(&self.goodput, found).map(|slo| (slo, flag("--goodput"))),
-        }
+            unreadable: false,
+        };
+        said.unreadable = found.len() > before;
+        said
     }
 }
 
@@ -196,6 +199,8 @@ struct Said {
     ramp: Option<(Ramp, Origin)>,
     duration: Option<(f64, Origin)>,
     goodput: Option<(Slo, Origin)>,
+    /// A flag could not be read: what goes with what is not known.
+    unreadable: bool,
 }
 
 impl Said {
@@ -272,10 +277,20 @@ impl Said {
                 .and_then(|(s, _)| Duration::try_from_secs_f64(*s).ok()),
             goodput: self.goodput.as_ref().map(|(slo, _)| *slo),
         };
+        if !self.unreadable {
+            self.combined(&settings, found);
+        }
+        self.repeated(found);
+        settings
+    }
+
+    /// What needs something else beside it, and what cannot be followed.
+    fn combined(&self, settings: &OnlineSettings, found: &mut Diagnostics) {
+        let before = found.len();
         let paced = settings.ramp.is_some() || settings.rates.iter().any(Option::is_some);
         if let Some((_, origin)) = &self.burstiness
             && !paced
-            && is_flag(origin)
+            && matches!(origin, Origin::Flag(_))
         {
             found
                 .plain("--burstiness needs a rate: all at once has no arrivals to spread")
@@ -287,11 +302,9 @@ impl Said {
                 .plain("a duration needs a request rate or a limit on concurrency: all at once for a time would send without end")
                 .help("add --request-rate or --max-concurrency, or take `inf` out of the sweep");
         }
-        self.repeated(found);
-        if found.is_empty() {
+        if found.len() == before {
             settings.check(found);
         }
-        settings
     }
 
     /// Two equal points would be taken for more steps of one.

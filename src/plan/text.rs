@@ -104,9 +104,14 @@ impl Text<'_> {
         let step = describe(&plan.settings.workload, run.seed);
         writeln!(
             out,
-            "{:LEFT$}  {}: {} = {} sequences, {} tokens in, {} out",
+            "{:LEFT$}  {}: {}{} = {} sequences, {} tokens in, {} out",
             "a step",
             run.mode,
+            match run.online.duration {
+                Some(duration) if run.mode == Mode::Online =>
+                    format!("for {} s, in batches of ", duration.as_secs_f64()),
+                _ => String::new(),
+            },
             self.shown_requests(&step),
             thousands(step.sequences),
             length(&step.prompt),
@@ -176,12 +181,11 @@ impl Text<'_> {
             .map(ToString::to_string)
             .collect();
         writeln!(out, "{:LEFT$}  {}", "sent", points.join("; "))?;
-        if let Some(duration) = run.online.duration {
+        if run.online.duration.is_some() {
             writeln!(
                 out,
-                "{:LEFT$}  for {} s: as many prompts as that takes; compared by output tokens per second",
-                "",
-                duration.as_secs_f64()
+                "{:LEFT$}  as many batches as the time allows; compared by output tokens per second",
+                ""
             )?;
         }
         if run.online.api == Api::Chat {

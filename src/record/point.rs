@@ -90,7 +90,12 @@ impl fmt::Display for Point {
     /// `2 requests/s, at most 8 at a time`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.ramp, self.rate) {
-            (Some(Ramp { from, to, .. }), _) => write!(f, "{from} to {to} requests/s")?,
+            (Some(ramp), _) => {
+                write!(f, "{} to {} requests/s", ramp.from, ramp.to)?;
+                if ramp.exponential {
+                    f.write_str(" exponentially")?;
+                }
+            }
             (None, Some(rate)) => write!(f, "{rate} requests/s")?,
             (None, None) => f.write_str("all at once")?,
         }

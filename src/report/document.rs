@@ -360,15 +360,26 @@ fn imported_table(imported: &[ImportedRow], remarks: &mut Remarks) -> Table {
 }
 
 fn warnings(summary: &Summary) -> Vec<String> {
-    let of_cell = |cell: &CellRow| {
-        let title = cell.title();
-        let lines = cell
-            .warnings
-            .iter()
-            .map(|warning| format!("{title}: {warning}"));
-        lines.collect::<Vec<_>>()
-    };
-    summary.cells.iter().flat_map(of_cell).collect()
+    let mut lines: Vec<String> = Vec::new();
+    for cell in &summary.cells {
+        for warning in &cell.warnings {
+            // What holds at all points of a sweep is said once.
+            let mut points = summary.cells.iter().filter(|other| {
+                (&other.model, &other.precision, other.mode)
+                    == (&cell.model, &cell.precision, cell.mode)
+            });
+            let title = if points.all(|point| point.warnings.contains(warning)) {
+                cell.name()
+            } else {
+                cell.title()
+            };
+            let line = format!("{title}: {warning}");
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
+    }
+    lines
 }
 
 /// The verdicts, a line a cell, and what else bears on them.
@@ -576,6 +587,9 @@ fn environment(e: &Environment, one_of_several: bool) -> String {
     let devices = match e.devices.as_slice() {
         // Without an engine's word it is not known what it would have run on.
         [] if e.platform.is_none() => "no engine came up".to_owned(),
+        [] if e.platform.as_deref() == Some("") => {
+            "the client alone (what the server runs on is not known)".to_owned()
+        }
         [] => "no accelerator".to_owned(),
         devices => counted(devices),
     };
@@ -587,7 +601,7 @@ fn environment(e: &Environment, one_of_several: bool) -> String {
         Bytes(e.memory_bytes),
         e.kernel
     );
-    if let Some(platform) = &e.platform {
+    if let Some(platform) = e.platform.as_ref().filter(|platform| !platform.is_empty()) {
         let versions: Vec<String> = e.versions.iter().map(|(n, v)| format!("{n} {v}")).collect();
         let _ = write!(line, "; {} on {platform}", versions.join(", "));
     }
@@ -625,10 +639,10 @@ fn workload(w: &WorkloadRow, cells: usize) -> String {
         Err(_) => w.spec.to_string(),
     };
     let digest: String = w.sha256.chars().take(12).collect();
-    let mut line = format!(
-        "workload {}: {what}, seed {}, sha256 {digest}",
-        w.name, w.seed
-    );
+    let mut line = format!("workload {}: {what}, seed {}", w.name, w.seed);
+    if !digest.is_empty() {
+        let _ = write!(line, ", sha256 {digest}");
+    }
     if w.cells.len() < cells {
         let _ = write!(line, ": {}", w.cells.join(", "));
     }

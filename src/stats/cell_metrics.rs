@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::latency::{Latency, LatencySample};
-use super::online::{Slo, good_requests};
+use super::online::{Slo, good_requests, steady_part};
 use super::quantiles::Distribution;
 use super::step_metrics::StepMetrics;
 use crate::record::{Arm, CellRecord, EngineStart, Point, Role, Step, StepStatus};
@@ -71,6 +71,13 @@ pub struct CellMetrics {
     /// Requests over makespan, all steps.
     #[serde(rename = "request_throughput_req_s")]
     pub request_throughput: f64,
+    /// Output tokens per second while the steps were under full load, all steps; absent offline, and if one of them never
+    /// was.
+    #[serde(
+        rename = "steady_output_throughput_tok_s",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub steady_output_throughput: Option<f64>,
     /// Requests that kept the objectives over makespan, all steps; absent without objectives.
     #[serde(
         rename = "request_goodput_req_s",
@@ -274,6 +281,7 @@ impl CellMetrics {
                 .map(|devices| output_throughput / devices),
             total_token_throughput: (prompt_tokens + output_tokens) as f64 / time,
             request_throughput: sum(|s| s.requests) as f64 / time,
+            steady_output_throughput: steady_output_throughput(&starts),
             request_goodput: counted
                 .iter()
                 .map(|row| row.good_requests)
@@ -321,6 +329,19 @@ fn devices(start: &EngineStart) -> Option<f64> {
     let product =
         size("tensor_parallel_size") * size("pipeline_parallel_size") * size("data_parallel_size");
     (product >= 1.0).then_some(product)
+}
+
+/// Tokens over time of the steady parts: sums over sums.
+fn steady_output_throughput(starts: &[&EngineStart]) -> Option<f64> {
+    let steps = starts.iter().flat_map(|start| counted_steps(start));
+    let parts: Option<Vec<_>> = steps.map(steady_part).collect();
+    let (mut tokens, mut time) = (0.0, 0.0);
+    for part in parts? {
+        let part_s = part.to_s - part.from_s;
+        tokens += part.output_throughput * part_s;
+        time += part_s;
+    }
+    (time > 0.0).then(|| tokens / time)
 }
 
 fn pooled_latency(starts: &[&EngineStart]) -> Option<Latency> {

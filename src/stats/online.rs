@@ -186,6 +186,13 @@ impl OnlineMetrics {
     }
 }
 
+/// The part of an online step that was under full load; absent if there was none, or without the times of its chunks.
+pub(super) fn steady_part(step: &Step) -> Option<Steady> {
+    let (online, tokens) = (step.online.as_ref()?, step.tokens.as_ref()?);
+    let whole = tokens.rows.len() == step.sequences.len();
+    whole.then(|| steady(&completed(&step.sequences, online), online, tokens))?
+}
+
 /// Completed requests of an online step that kept the objectives; of a request with several sequences, the share of
 /// them that did. Absent for an offline step.
 pub(super) fn good_requests(step: &Step, slo: &Slo) -> Option<f64> {

@@ -8,7 +8,7 @@ use crate::support::{
     left_in_shared_memory, machine, marked_processes, record_named, rollbench, shared_memory,
 };
 
-/// Both precisions answer the same requests over HTTP; every stream is timed, every token counted, nothing is left.
+/// Both precisions answer the same requests over HTTP at both points of a sweep; every stream is timed, every token counted, nothing is left.
 #[test]
 fn a_server_is_started_driven_and_ended_for_each_cell() {
     let _machine = machine();
@@ -24,6 +24,10 @@ fn a_server_is_started_driven_and_ended_for_each_cell() {
             "bf16,w8a8",
             "--steps",
             "1",
+            "--request-rate",
+            "4,inf",
+            "--goodput",
+            "ttft:60000",
         ])
         .arg("--out")
         .arg(out.path())
@@ -32,7 +36,9 @@ fn a_server_is_started_driven_and_ended_for_each_cell() {
     let stderr = String::from_utf8_lossy(&run.stderr);
     assert_eq!(run.status.code(), Some(0), "{stderr}");
     let summary = String::from_utf8(run.stdout).expect("the summary is UTF-8");
-    assert!(summary.contains("TTFT"), "{summary}");
+    for shown in ["TTFT", "Goodput/s", "4 requests/s", "all at once"] {
+        assert!(summary.contains(shown), "{shown}: {summary}");
+    }
 
     let cells = ["bf16", "w8a8"].map(|precision| {
         record_named(out.path(), &format!("smollm2-135m_{precision}.online.json"))
@@ -55,7 +61,12 @@ fn sound(cell: &Value) {
     let start = &cell["starts"][0];
     assert_eq!(start["stop"]["leaks"], serde_json::json!([]));
     let steps = start["steps"].as_array().expect("steps");
-    assert_eq!(steps.len(), 2, "a warm-up and a measured step");
+    let rates: Vec<&Value> = steps.iter().map(|step| &step["point"]["rate"]).collect();
+    assert_eq!(
+        rates,
+        [&Value::from(4.0), &Value::from(4.0), &Value::Null],
+        "a warm-up at the first point, and a step at each of the two"
+    );
     for step in steps {
         assert_eq!(step["status"], "ok", "{}", step["reasons"]);
         let makespan = step["makespan_ns"].as_u64().expect("a makespan");
