@@ -603,9 +603,9 @@ fn an_unset_variable_is_one_mistake_however_many_cells_need_it() {
     let errors = load(&request).expect_err("MODEL_BASE is not set");
     insta::assert_snapshot!(errors.render(false), @r#"
     error: the variable MODEL_BASE is not set
-      --> built-in ascend.toml:64:20
+      --> built-in ascend.toml:65:20
        |
-    64 | checkpoints.bf16 = "${MODEL_BASE}/qwen3-1.7b"
+    65 | checkpoints.bf16 = "${MODEL_BASE}/qwen3-1.7b"
        |                    ^^^^^^^^^^^^^^^^^^^^^^^^^^ needed here and in 5 more places
        |
        = help: export MODEL_BASE, or pass --model-base DIR: the folder that holds the checkpoints

@@ -223,49 +223,49 @@ fn the_plan_of_the_reference_matrix_reads_well() {
     time limits: 1800 s to start, 600 s without progress, 15 s to stop
 
     qwen3-1.7b_bf16: DIR/m/qwen3-1.7b, BF16, 10 B
-      model = "DIR/m/qwen3-1.7b"  built-in ascend.toml:64
-      tensor_parallel_size = 1  built-in ascend.toml:63
-      gpu_memory_utilization = 0.4  built-in ascend.toml:63
+      model = "DIR/m/qwen3-1.7b"  built-in ascend.toml:65
+      tensor_parallel_size = 1  built-in ascend.toml:64
+      gpu_memory_utilization = 0.4  built-in ascend.toml:64
 
     qwen3-1.7b_w8a16: DIR/m/qwen3-1.7b-W8A16, ModelSlim W8A16, 10 B
-      model = "DIR/m/qwen3-1.7b-W8A16"  built-in ascend.toml:65
-      tensor_parallel_size = 1  built-in ascend.toml:63
-      gpu_memory_utilization = 0.4  built-in ascend.toml:63
-      quantization = "ascend"  built-in ascend.toml:51
+      model = "DIR/m/qwen3-1.7b-W8A16"  built-in ascend.toml:66
+      tensor_parallel_size = 1  built-in ascend.toml:64
+      gpu_memory_utilization = 0.4  built-in ascend.toml:64
+      quantization = "ascend"  built-in ascend.toml:52
 
     qwen3-1.7b_w8a8: DIR/m/qwen3-1.7b-W8A8D, ModelSlim W8A8_DYNAMIC, 10 B
-      model = "DIR/m/qwen3-1.7b-W8A8D"  built-in ascend.toml:66
-      tensor_parallel_size = 1  built-in ascend.toml:63
-      gpu_memory_utilization = 0.4  built-in ascend.toml:63
-      quantization = "ascend"  built-in ascend.toml:57
+      model = "DIR/m/qwen3-1.7b-W8A8D"  built-in ascend.toml:67
+      tensor_parallel_size = 1  built-in ascend.toml:64
+      gpu_memory_utilization = 0.4  built-in ascend.toml:64
+      quantization = "ascend"  built-in ascend.toml:58
 
     pangu-7b_bf16: DIR/m/pangu-7b, BF16, 10 B
-      model = "DIR/m/pangu-7b"  built-in ascend.toml:72
-      tensor_parallel_size = 1  built-in ascend.toml:71
-      gpu_memory_utilization = 0.6  built-in ascend.toml:71
+      model = "DIR/m/pangu-7b"  built-in ascend.toml:73
+      tensor_parallel_size = 1  built-in ascend.toml:72
+      gpu_memory_utilization = 0.6  built-in ascend.toml:72
 
     pangu-7b_w8a16: DIR/m/pangu-7b-W8A16, ModelSlim W8A16, 10 B
-      model = "DIR/m/pangu-7b-W8A16"  built-in ascend.toml:73
-      tensor_parallel_size = 1  built-in ascend.toml:71
-      gpu_memory_utilization = 0.6  built-in ascend.toml:71
-      quantization = "ascend"  built-in ascend.toml:51
+      model = "DIR/m/pangu-7b-W8A16"  built-in ascend.toml:74
+      tensor_parallel_size = 1  built-in ascend.toml:72
+      gpu_memory_utilization = 0.6  built-in ascend.toml:72
+      quantization = "ascend"  built-in ascend.toml:52
 
     pangu-7b_w8a8: DIR/m/pangu-7b-W8A8D, ModelSlim W8A8_DYNAMIC, 10 B
-      model = "DIR/m/pangu-7b-W8A8D"  built-in ascend.toml:74
-      tensor_parallel_size = 1  built-in ascend.toml:71
-      gpu_memory_utilization = 0.6  built-in ascend.toml:71
-      quantization = "ascend"  built-in ascend.toml:57
+      model = "DIR/m/pangu-7b-W8A8D"  built-in ascend.toml:75
+      tensor_parallel_size = 1  built-in ascend.toml:72
+      gpu_memory_utilization = 0.6  built-in ascend.toml:72
+      quantization = "ascend"  built-in ascend.toml:58
 
     qwen3-30b-a3b_bf16: DIR/m/qwen3-30b-a3b, BF16, 10 B
-      model = "DIR/m/qwen3-30b-a3b"  built-in ascend.toml:81
-      tensor_parallel_size = 4  built-in ascend.toml:80
-      gpu_memory_utilization = 0.8  built-in ascend.toml:80
+      model = "DIR/m/qwen3-30b-a3b"  built-in ascend.toml:82
+      tensor_parallel_size = 4  built-in ascend.toml:81
+      gpu_memory_utilization = 0.8  built-in ascend.toml:81
 
     qwen3-30b-a3b_w8a8: DIR/m/qwen3-30b-a3b-W8A8D, ModelSlim W8A8_DYNAMIC, 10 B
-      model = "DIR/m/qwen3-30b-a3b-W8A8D"  built-in ascend.toml:82
-      tensor_parallel_size = 4  built-in ascend.toml:80
-      gpu_memory_utilization = 0.8  built-in ascend.toml:80
-      quantization = "ascend"  built-in ascend.toml:57
+      model = "DIR/m/qwen3-30b-a3b-W8A8D"  built-in ascend.toml:83
+      tensor_parallel_size = 4  built-in ascend.toml:81
+      gpu_memory_utilization = 0.8  built-in ascend.toml:81
+      quantization = "ascend"  built-in ascend.toml:58
 
     settings
       run.mode = "offline"  default
