@@ -8,7 +8,7 @@ use rollbench::record::{CellStatus, Role, StartStatus, StepStatus};
 use serde_json::{Value, json};
 
 use crate::processes::send;
-use crate::world::{Running, TWO_CELLS, World};
+use crate::world::{Running, TWO_CELLS, World, read_record};
 
 /// 64 tokens a step: each takes a second and a half.
 fn slow() -> Value {
@@ -100,16 +100,28 @@ fn a_step_during_which_rollbench_was_stopped_is_measured_again() {
     run.signal(Signal::SIGSTOP);
     sleep(Duration::from_millis(300));
     run.signal(Signal::SIGCONT);
-    one_step_again(&world, run);
+    one_step_again(&world, run, "tiny_bf16.json");
 }
 
 /// As by a frozen container: the engine cannot get on, and no time limit may hold that against it.
 #[test]
 fn a_standstill_of_everything_is_longer_than_a_time_limit_and_no_stall() {
+    stands_still(&slow(), &[], "tiny_bf16.json");
+}
+
+#[test]
+fn nor_is_it_one_for_a_client_of_a_server() {
+    // A token of each of the 8 responses every 0.4 s.
+    let fake = json!({"speed": 20});
+    stands_still(&fake, &["--online"], "tiny_bf16.online.json");
+}
+
+fn stands_still(fake: &Value, args: &[&str], record: &str) {
     let limit = "[engine]\nlimits = { stall_s = 2 }\n[run]\n";
     let world = World::new(&TWO_CELLS.replace("[run]\n", limit));
-    let mut run = world.start(&slow(), &["--quants", "bf16"]);
+    let mut run = world.start(fake, &[&["--quants", "bf16"], args].concat());
     run.until_it_says("warm-up 1/1:");
+    sleep(Duration::from_millis(300));
     let all = world.survivors();
     for pid in &all {
         send(*pid, Signal::SIGSTOP);
@@ -118,11 +130,11 @@ fn a_standstill_of_everything_is_longer_than_a_time_limit_and_no_stall() {
     for pid in &all {
         send(*pid, Signal::SIGCONT);
     }
-    one_step_again(&world, run);
+    one_step_again(&world, run, record);
 }
 
 /// To the end of a run of one cell that stood still in its first measured step.
-fn one_step_again(world: &World, run: Running) {
+fn one_step_again(world: &World, run: Running, record: &str) {
     let outcome = run.end();
     world.is_empty();
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
@@ -131,7 +143,7 @@ fn one_step_again(world: &World, run: Running) {
         "{}",
         outcome.stderr
     );
-    let record = world.record("bf16");
+    let record = read_record(&world.result(record));
     assert_eq!(record.status, CellStatus::Done);
     let steps = &record.starts[0].steps;
     let seen: Vec<(u32, Role, StepStatus)> = steps
