@@ -127,6 +127,9 @@ fn stands_still(fake: &Value, args: &[&str], record: &str) {
         send(*pid, Signal::SIGSTOP);
     }
     sleep(Duration::from_secs(3));
+    // Before the engine: now the limit is over by the clock, and nothing has come.
+    run.signal(Signal::SIGCONT);
+    sleep(Duration::from_millis(300));
     for pid in &all {
         send(*pid, Signal::SIGCONT);
     }
