@@ -12,6 +12,7 @@ use crate::stats::blocks::speed_up;
 use crate::stats::predict::{Fit, Refusal, fits, makespans};
 use crate::stats::schedule::Request;
 use crate::stats::{BlockLog, block_logs, paired};
+use crate::units::Mode;
 use crate::workload::{Lengths, Observed, Placement, Preset, WorkloadSpec, describe, slots};
 
 /// What the batch to be predicted has that the measured one has not.
@@ -99,7 +100,10 @@ pub(crate) fn run(
 fn sent_at_once(record: &CellRecord) -> Option<CellRecord> {
     record
         .by_point()
-        .find(|(point, _)| point.is_none_or(|point| point.is_all_at_once()))
+        .find(|(point, _)| match record.cell.mode {
+            Mode::Offline => true,
+            Mode::Online => point.is_none_or(|point| point.is_all_at_once()),
+        })
         .map(|(_, part)| part.into_owned())
 }
 

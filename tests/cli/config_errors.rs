@@ -62,9 +62,9 @@ fn an_unset_model_base_says_how_to_set_it() {
     let site = Site::new();
     insta::assert_snapshot!(refused(&site, &["plan", "--config", "ascend", "--quants", "bf16"]), @r#"
     error: the variable MODEL_BASE is not set
-      --> built-in ascend.toml:64:20
+      --> built-in ascend.toml:65:20
        |
-    64 | checkpoints.bf16 = "${MODEL_BASE}/qwen3-1.7b"
+    65 | checkpoints.bf16 = "${MODEL_BASE}/qwen3-1.7b"
        |                    ^^^^^^^^^^^^^^^^^^^^^^^^^^ needed here and in 2 more places
        |
        = help: export MODEL_BASE, or pass --model-base DIR: the folder that holds the checkpoints
