@@ -54,7 +54,7 @@ pub enum Command {
     ///
     /// Each cell that both have gets the ratio of their speeds, with an interval where both have several engine
     /// starts, beside what differs in how they were measured. For CI: --fail-above 5% exits with 4 if a cell became
-    /// slower by more than that.
+    /// slower by more than that, and with 1 if one could not be compared.
     Compare(CompareArgs),
     /// Load any running OpenAI-compatible server with rollbench's own streaming client, and report
     ///

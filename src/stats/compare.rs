@@ -187,6 +187,13 @@ impl SetComparison {
             .iter()
             .any(|row| row.base_tok_s.is_some() && row.new_tok_s.is_none())
     }
+
+    /// Whether there is a threshold and a cell of the base set to which it could not be applied: a gate that looked at
+    /// nothing has not passed.
+    pub fn unjudged(&self) -> bool {
+        let no_ratio = |row: &Row| row.base_tok_s.is_some() && row.speed_up.is_none();
+        self.fail_above.is_some() && (!self.only_base.is_empty() || self.rows.iter().any(no_ratio))
+    }
 }
 
 /// Every cell at every point: what was measured at two of them is compared apart.

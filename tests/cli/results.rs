@@ -75,6 +75,25 @@ fn compare_exits_with_4_only_above_the_threshold() {
         code(&["compare", "slow", "base", "--fail-above", "5%"]),
         Some(0)
     );
+    // A gate that could look at nothing has not passed.
+    let mut longer: Value = serde_json::from_str(&record("bf16", 1.0)).expect("JSON");
+    for start in longer["starts"].as_array_mut().expect("starts") {
+        for step in start["steps"].as_array_mut().expect("steps") {
+            let rows = step["sequences"]["output_tokens"].as_array_mut();
+            for tokens in rows.expect("tokens") {
+                *tokens = (tokens.as_u64().expect("a number") + 1).into();
+            }
+        }
+    }
+    site.write(
+        "longer/benchmark_results/demo_bf16.json",
+        &longer.to_string(),
+    );
+    assert_eq!(code(&["compare", "base", "longer"]), Some(0));
+    assert_eq!(
+        code(&["compare", "base", "longer", "--fail-above", "5%"]),
+        Some(1)
+    );
     let shown = site.rollbench(&["compare", "base", "slow", "--fail-above", "5%", "--json"]);
     let json: Value = serde_json::from_slice(&shown.stdout).expect("JSON");
     assert_eq!(json["rows"][0]["exceeds"], true);
