@@ -31,12 +31,12 @@ pub(crate) fn read(request: &LoadRequest, files: &[PathBuf]) -> Result<Observed,
 pub(crate) fn read_for(
     files: &[PathBuf],
     python: &str,
-    tokenizer: Option<PathBuf>,
+    tokenizer: Option<&Path>,
 ) -> Result<Observed, CommandError> {
     let observations = observations(Path::new(""), files)?;
     let mut failure = None;
     let found = observed(&observations, &names(files), |texts| {
-        let counted = match &tokenizer {
+        let counted = match tokenizer {
             Some(tokenizer) => common::python_named(python)
                 .and_then(|python| count_with(&python, tokenizer, texts)),
             None => Err(CommandError::environment(

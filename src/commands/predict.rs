@@ -137,7 +137,11 @@ fn batch(records: &[CellRecord], changes: &Changes) -> Result<(WorkloadSpec, u64
             response,
             prompt,
             sibling_correlation,
-        } = lengths::read_for(&changes.lengths_from, &changes.python, tokenizer(records))?;
+        } = lengths::read_for(
+            &changes.lengths_from,
+            &changes.python,
+            tokenizer(records).as_deref(),
+        )?;
         spec.response = response;
         spec.prompt = prompt.unwrap_or(spec.prompt);
         spec.sibling_correlation = sibling_correlation.unwrap_or(spec.sibling_correlation);
@@ -164,7 +168,7 @@ fn batch(records: &[CellRecord], changes: &Changes) -> Result<(WorkloadSpec, u64
 
 /// The tokenizer that a measured engine had.
 fn tokenizer(records: &[CellRecord]) -> Option<PathBuf> {
-    let engines = records.iter().flat_map(|record| &record.starts);
+    let mut engines = records.iter().flat_map(|record| &record.starts);
     let tokenizer = |start: &EngineStart| {
         let effective = &start.engine.as_ref()?.effective;
         let named = effective
@@ -172,7 +176,7 @@ fn tokenizer(records: &[CellRecord]) -> Option<PathBuf> {
             .or_else(|| effective.get("model"))?;
         named.as_str().map(PathBuf::from)
     };
-    engines.filter_map(tokenizer).next()
+    engines.find_map(tokenizer)
 }
 
 /// What is known of one cell before it is compared.

@@ -16,6 +16,8 @@ fn record(precision: &str, scale: f64) -> String {
     record["cell"]["precision"] = precision.into();
     for start in record["starts"].as_array_mut().expect("starts") {
         for step in start["steps"].as_array_mut().expect("steps") {
+            // All at once, as a rollout is; the golden step is paced.
+            step.as_object_mut().expect("a step").remove("point");
             let makespan = step["makespan_ns"].as_f64().expect("a number") * scale;
             #[expect(
                 clippy::cast_possible_truncation,
