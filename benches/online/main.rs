@@ -1,7 +1,7 @@
 //! How good the load client is: its error and its cost beside a bare TCP reader and vLLM's own two clients, against a
 //! server that keeps the truth. Prints the tables of `docs/online.md`.
 //!
-//!     cargo bench --bench online                       without peers, six minutes
+//!     cargo bench --bench online                       without peers, four minutes
 //!     VLLM_RS=FILE VLLM_PYTHON=ENV/bin/python TOKENIZER=DIR cargo bench --bench online       with them, under ten
 //!     cargo bench --bench online -- --quick            everything once and small: to see that it works
 //!
