@@ -1,5 +1,6 @@
 //! What rollbench itself costs: `cargo bench --bench overhead` runs the real binary before the fake vLLM of
 //! `tests/fakes`, prints what was measured beside its limit, and fails if a limit is exceeded.
+//! `-- supervision` (or `binary`, `cells`, `big_step`) is one part of it.
 //!
 //! Times inside a session come from its records: an engine's start (launch to ready), its steps and its stop are the
 //! engine's; what is left of the wall time is rollbench's. On a busy machine these are upper bounds.
@@ -20,13 +21,25 @@ use crate::world::{World, path, rollbench};
 /// Sequences of the big step: as many prompts, the most that its memory can be asked for.
 const SEQUENCES: u32 = 20_000;
 
+/// Its name and what it does.
+type Part = (&'static str, fn(&mut Table));
+
 fn main() -> ExitCode {
     println!("{:<76} {:>8} {:>9}", "what", "limit", "measured");
     let mut table = Table::default();
-    binary(&mut table);
-    cells(&mut table);
-    big_step(&mut table);
-    lease::supervision(&mut table);
+    let parts: [Part; 4] = [
+        ("binary", binary),
+        ("cells", cells),
+        ("big_step", big_step),
+        ("supervision", lease::supervision),
+    ];
+    // cargo adds `--bench`.
+    let wanted = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
+    for (name, part) in parts {
+        if wanted.as_ref().is_none_or(|wanted| wanted == name) {
+            part(&mut table);
+        }
+    }
     table.verdict()
 }
 
