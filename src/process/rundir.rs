@@ -80,7 +80,9 @@ impl RunDir {
         let root = first_root()?;
         let scratch = temporary_root()?.join(&id);
         // Complete before it has its name: nobody may find it without its lock.
-        let draft = root.join(format!(".{id}"));
+        let pid = std::process::id();
+        let start_ticks = Stat::of(pid).map_or(0, |me| me.start_ticks);
+        let draft = root.join(draft_name(&id, pid, start_ticks));
         make_private(&draft)?;
         let folder_lock = lock_for_long(&draft)?;
         let lease = draft.join("lease");
@@ -92,12 +94,11 @@ impl RunDir {
             .write(true)
             .open(&lease)
             .map_err(PathError::on("open", &lease))?;
-        let pid = std::process::id();
         let info = RunInfo {
             id,
             boot_id: crate::clock::boot_id(),
             pid,
-            start_ticks: Stat::of(pid).map_or(0, |me| me.start_ticks),
+            start_ticks,
             started: Timestamp::now(),
             argv: std::env::args_os()
                 .map(|arg| arg.to_string_lossy().into_owned())
@@ -193,6 +194,25 @@ pub(super) fn roots() -> Vec<PathBuf> {
     }
     roots.push(private_in(Path::new("/tmp")).join("runs"));
     roots
+}
+
+/// A draft says who makes it, because for an instant it has no lock yet.
+fn draft_name(id: &str, pid: u32, start_ticks: u64) -> String {
+    format!(".{id}.{pid}.{start_ticks}")
+}
+
+/// The run that a folder's name tells, and whether it is a draft whose maker still lives.
+pub(super) fn read_name(name: &str) -> (&str, bool) {
+    let Some(draft) = name.strip_prefix('.') else {
+        return (name, false);
+    };
+    let mut parts = draft.split('.');
+    let id = parts.next().unwrap_or_default();
+    let pid = parts.next().and_then(|pid| pid.parse().ok());
+    let start_ticks = parts.next().and_then(|ticks| ticks.parse().ok());
+    let maker = pid.and_then(Stat::of).filter(|maker| !maker.is_dead());
+    let in_the_making = maker.is_some_and(|maker| Some(maker.start_ticks) == start_ticks);
+    (id, in_the_making)
 }
 
 /// Whether the run in `folder` is dead: nobody holds its lock.
@@ -343,6 +363,18 @@ mod tests {
         assert!(!path.exists() && !scratch.exists() && !segment.exists());
         assert!(stranger.exists());
         fs::remove_file(stranger).expect("ours");
+    }
+
+    #[test]
+    fn a_draft_is_in_the_making_while_the_very_process_that_makes_it_lives() {
+        let me = Stat::of(std::process::id()).expect("alive");
+        let mine = draft_name("5af0", me.pid, me.start_ticks);
+        assert_eq!(read_name(&mine), ("5af0", true));
+        let reused = draft_name("5af0", me.pid, me.start_ticks + 1);
+        for abandoned in [reused.as_str(), ".5af0.4294967295.7", ".5af0", ".5af0.x.y"] {
+            assert_eq!(read_name(abandoned), ("5af0", false));
+        }
+        assert_eq!(read_name("5af0"), ("5af0", false));
     }
 
     #[test]

@@ -15,9 +15,6 @@ use super::rundir::{self, RUN_VARIABLE, RunInfo};
 use super::sweep::Sweeper;
 use crate::record::Leak;
 
-/// A draft of a run's folder is made within milliseconds; one that is older than this belongs to a killed process.
-const DRAFT_AGE: Duration = Duration::from_secs(10);
-
 /// Every run of this user that has left a trace.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Leftovers {
@@ -81,13 +78,14 @@ pub fn leftovers() -> Leftovers {
         let Some(name) = folder.file_name().and_then(|name| name.to_str()) else {
             continue;
         };
-        let id = name.trim_start_matches('.').to_owned();
+        let (id, in_the_making) = rundir::read_name(name);
+        let id = id.to_owned();
         if !rundir::is_dead(&folder) {
             marked.remove(&id);
             found.live.extend(rundir::read_info(&folder));
             continue;
         }
-        if name.starts_with('.') && !is_old(&folder) {
+        if in_the_making {
             continue;
         }
         let info = rundir::read_info(&folder).filter(|info| info.id == id);
@@ -183,12 +181,6 @@ fn marked() -> BTreeMap<String, Vec<Stat>> {
 /// Of the same boot, and not older than the rollbench that started the run.
 fn may_belong(stat: &Stat, info: &RunInfo) -> bool {
     info.boot_id == crate::clock::boot_id() && stat.start_ticks >= info.start_ticks
-}
-
-fn is_old(path: &std::path::Path) -> bool {
-    fs::metadata(path)
-        .and_then(|meta| meta.modified())
-        .is_ok_and(|time| time.elapsed().is_ok_and(|age| age > DRAFT_AGE))
 }
 
 /// The name of a user; the number where there is none.

@@ -113,7 +113,7 @@ fn run_ids(world: &World) -> Vec<String> {
         .into_iter()
         .flatten()
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .map(|name| name.trim_start_matches('.').to_owned())
+        .filter_map(|name| Some(name.trim_start_matches('.').split('.').next()?.to_owned()))
         .collect()
 }
 

@@ -97,8 +97,11 @@ impl World {
     /// `rollbench ARGS` with nothing of this machine's environment but `PATH`, before a vLLM that behaves as `fake`
     /// (the JSON of `FAKE_VLLM`) says.
     pub(crate) fn command(&self, fake: &Value, args: &[&str]) -> Command {
-        let mut command = Command::new(self.path("rollbench"));
+        // A runner under `nohup` hands down an ignored SIGHUP, which rollbench respects.
+        let mut command = Command::new("env");
         command
+            .arg("--default-signal=HUP")
+            .arg(self.path("rollbench"))
             .args(args)
             .current_dir(self.root())
             .env_clear()
