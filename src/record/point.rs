@@ -144,27 +144,11 @@ impl CellRecord {
             Role::Measured => step.point == point,
             Role::Warmup | Role::Profiled => first,
         };
-        let steps = |start: &EngineStart| -> Vec<Step> {
-            start.steps.iter().filter(is_here).cloned().collect()
-        };
-        let bare = |start: &EngineStart| EngineStart {
-            steps: steps(start),
-            id: start.id.clone(),
-            session: start.session.clone(),
-            host: start.host.clone(),
-            devices: start.devices.clone(),
-            env: start.env.clone(),
-            neighbours: start.neighbours.clone(),
-            clock: start.clock.clone(),
-            gate: start.gate.clone(),
-            engine: start.engine.clone(),
-            profile: start.profile.clone(),
-            stop: start.stop.clone(),
-            failure: start.failure.clone(),
-            ..*start
+        let part = |start: &EngineStart| {
+            start.with_steps(start.steps.iter().filter(is_here).cloned().collect())
         };
         Self {
-            starts: self.starts.iter().map(bare).collect(),
+            starts: self.starts.iter().map(part).collect(),
             schema: self.schema.clone(),
             session: self.session.clone(),
             cell: self.cell.clone(),

@@ -60,6 +60,26 @@ impl EngineStart {
     pub fn is_complete(&self) -> bool {
         self.status == StartStatus::Complete
     }
+
+    /// The same start with other steps; its own, the bulk of it, are not copied.
+    pub(super) fn with_steps(&self, steps: Vec<Step>) -> Self {
+        Self {
+            steps,
+            id: self.id.clone(),
+            session: self.session.clone(),
+            host: self.host.clone(),
+            devices: self.devices.clone(),
+            env: self.env.clone(),
+            neighbours: self.neighbours.clone(),
+            clock: self.clock.clone(),
+            gate: self.gate.clone(),
+            engine: self.engine.clone(),
+            profile: self.profile.clone(),
+            stop: self.stop.clone(),
+            failure: self.failure.clone(),
+            ..*self
+        }
+    }
 }
 
 /// Which arm of a session an engine start belongs to.

@@ -514,7 +514,7 @@ fn log_unsaved(journal: &mut Journal, cells: &BTreeMap<Key, Cell>) -> io::Result
         for start in &known.fresh {
             journal.append(&Entry::Begin {
                 record: Cow::Borrowed(&known.header),
-                start: Cow::Owned(bare(start)),
+                start: Cow::Owned(start.with_steps(Vec::new())),
             })?;
             for step in &start.steps {
                 journal.append(&Entry::Step {
@@ -529,30 +529,10 @@ fn log_unsaved(journal: &mut Journal, cells: &BTreeMap<Key, Cell>) -> io::Result
                 journal.append(&Entry::State {
                     cell: Cow::Borrowed(cell),
                     mode: *mode,
-                    start: Cow::Owned(bare(start)),
+                    start: Cow::Owned(start.with_steps(Vec::new())),
                 })?;
             }
         }
     }
     Ok(())
-}
-
-/// The start without its steps.
-fn bare(start: &EngineStart) -> EngineStart {
-    EngineStart {
-        id: start.id.clone(),
-        session: start.session.clone(),
-        host: start.host.clone(),
-        devices: start.devices.clone(),
-        env: start.env.clone(),
-        neighbours: start.neighbours.clone(),
-        clock: start.clock.clone(),
-        gate: start.gate.clone(),
-        engine: start.engine.clone(),
-        steps: Vec::new(),
-        profile: start.profile.clone(),
-        stop: start.stop.clone(),
-        failure: start.failure.clone(),
-        ..*start
-    }
 }
