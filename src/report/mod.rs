@@ -8,6 +8,7 @@ mod document;
 mod figures;
 mod json;
 mod markdown;
+mod measured_on;
 mod model;
 mod prediction;
 mod sets;
