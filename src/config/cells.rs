@@ -23,6 +23,8 @@ pub(super) struct Selection<'a> {
     pub(super) precisions: &'a [PrecisionId],
     /// Longest prompt + response of the workload.
     pub(super) longest: u32,
+    /// Beyond that, for what chat wraps a prompt in; absent without chat.
+    pub(super) chat_room: Option<u32>,
     pub(super) platform: Platform,
     pub(super) vars: &'a BTreeMap<String, String>,
 }
@@ -115,7 +117,7 @@ fn cell(
             Sourced::new(Value::from(share), Origin::Flag("--gpu-mem-util")),
         );
     }
-    derive(&mut merged.args, selection.longest);
+    derive(&mut merged.args, selection);
 
     // A cell that cannot run here needs none of its variables.
     let runs = !precision
@@ -164,13 +166,16 @@ fn cell(
 }
 
 /// The arguments that rollbench computes where the user said nothing.
-fn derive(args: &mut IndexMap<String, Sourced<Value>>, longest: u32) {
+fn derive(args: &mut IndexMap<String, Sourced<Value>>, selection: &Selection<'_>) {
+    let how = match selection.chat_room {
+        None => "longest prompt + response",
+        Some(_) => "longest prompt + response, and room for the chat template",
+    };
+    let longest = selection
+        .longest
+        .saturating_add(selection.chat_room.unwrap_or(0));
     let derived: [(&str, Value, &'static str); 2] = [
-        (
-            "max_model_len",
-            Value::from(longest),
-            "longest prompt + response",
-        ),
+        ("max_model_len", Value::from(longest), how),
         (
             "generation_config",
             Value::from("vllm"),

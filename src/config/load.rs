@@ -15,7 +15,8 @@ use super::{
     LoadRequest, Matrix, MatrixSource, ModelSettings, PrecisionSettings, Python, Settings,
 };
 use crate::device::Platform;
-use crate::units::{ModelId, PrecisionId};
+use crate::load::Api;
+use crate::units::{Mode, ModelId, PrecisionId};
 
 /// Reads, checks and merges everything.
 ///
@@ -66,6 +67,10 @@ pub(super) struct Loader<'a> {
     pub(super) raw: &'a Raw,
 }
 
+/// Tokens for what a chat template puts around a prompt: a system message of its own, with the date and rules, in some.
+/// The text itself can be some more tokens than the ids that it stands for.
+const CHAT_TEMPLATE: u32 = 512;
+
 impl Loader<'_> {
     fn settings(&self, source: MatrixSource, found: &mut Diagnostics) -> Option<Settings> {
         let mut values = IndexMap::new();
@@ -87,6 +92,8 @@ impl Loader<'_> {
                 .prompt
                 .max()
                 .saturating_add(workload.response.max()),
+            chat_room: (run.mode == Mode::Online && run.online.api == Api::Chat)
+                .then(|| CHAT_TEMPLATE.saturating_add(workload.prompt.max() / 4)),
             platform,
             vars: &vars,
         };

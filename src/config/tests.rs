@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::*;
 use crate::device::Platform;
+use crate::load::Api;
 use crate::units::Mode;
 
 fn request(dir: &Path) -> LoadRequest {
@@ -661,6 +662,18 @@ fn a_max_model_len_that_the_workload_does_not_fit_into_is_a_mistake() {
     let fits = load_text(&small("args = { max_model_len = 768 }"), with_base).expect("loads");
     assert_eq!(fits.cells[0].args["max_model_len"].value, 768);
     assert!(load_text(&small("args = { max_model_len = -1 }"), with_base).is_ok());
+}
+
+#[test]
+fn chat_leaves_room_for_its_template() {
+    let settings = load_text(&small(""), |r| {
+        r.env.insert("BASE".into(), "/b".into());
+        r.overrides.online.api = Some(Api::Chat);
+        r.overrides.mode = Some(Mode::Online);
+    })
+    .expect("loads");
+    let len = &settings.cells[0].args["max_model_len"];
+    insta::assert_snapshot!(format!("{} ({})", len.value, len.origin), @"1408 (derived: longest prompt + response, and room for the chat template)");
 }
 
 #[test]

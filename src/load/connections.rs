@@ -31,6 +31,13 @@ pub(super) enum Seen {
     Writable,
 }
 
+impl Seen {
+    /// Whether bytes came, and the kernel told when.
+    pub(super) fn is_stamped(&self) -> bool {
+        matches!(self, Self::Bytes(arrival) if arrival.by_kernel)
+    }
+}
+
 pub(super) struct Connection {
     socket: Socket,
     pub(super) opened_ns: u64,

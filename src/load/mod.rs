@@ -11,6 +11,7 @@ mod exchange;
 mod facts;
 mod http;
 mod limits;
+mod moderation;
 mod outcome;
 mod pacing;
 mod request;

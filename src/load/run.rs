@@ -15,6 +15,7 @@ use super::connections::{Connections, InFlight, Seen, Slot, TIMER};
 use super::exchange::{Answer, Exchange, Progress};
 use super::facts::Meter;
 use super::limits::{Timeouts, TooManyStreams, allow_streams};
+use super::moderation::{Moderation, REST};
 use super::outcome::Outcome;
 use super::pacing::{Limit, Pacing, PacingError};
 use super::request::Request;
@@ -85,8 +86,8 @@ pub enum LoadError {
 /// Sent in one go before arrivals are looked at again.
 const SENDS_PER_TURN: usize = 64;
 /// Sent in one go before a server that shares this processor gets a turn: Linux likes to wake the receiver where the
-/// sender runs, and there it would wait for the end of the sender's time slice (3 ms), which would pass for its own
-/// slowness.
+/// sender runs (in a virtual machine, because the other processors count as taken once they sleep), and there it would
+/// wait for the end of the sender's time slice (3 ms), which would pass for its own slowness.
 const SENDS_PER_YIELD: usize = 8;
 /// Who needs longer has work of its own, and would delay the sending: no turn is offered again.
 const LONGEST_YIELD: Duration = Duration::from_millis(1);
@@ -136,6 +137,7 @@ struct Runner<'a, R> {
     /// Since the watch was told.
     chunks: u64,
     meter: Meter,
+    moderation: Moderation,
     tick: Duration,
 }
 
@@ -230,6 +232,7 @@ impl<'a, R: Iterator<Item = Request>> Runner<'a, R> {
             answers: Vec::new(),
             chunks: 0,
             meter: Meter::start(),
+            moderation: Moderation::default(),
             tick: TICK.min(shortest.max(Duration::from_millis(1))),
         })
     }
@@ -248,12 +251,17 @@ impl<'a, R: Iterator<Item = Request>> Runner<'a, R> {
                 break;
             }
             let encoded = self.encode_ahead();
+            if self.moderation.rests() && !encoded && !next.is_within(REST) {
+                std::thread::sleep(REST);
+            }
             let timeout = self.wait_for(next, encoded)?;
             let (woke_ns, timer) = self.connections.poll(timeout, &mut seen)?;
             if timer {
                 // Fails only if it was disarmed meanwhile.
                 let _ = self.timer.wait();
             }
+            let stamped = seen.iter().filter(|(_, found)| found.is_stamped());
+            self.moderation.looked(stamped.count(), woke_ns);
             for (slot, found) in seen.drain(..) {
                 self.settle(slot, found, woke_ns);
             }
@@ -529,6 +537,12 @@ enum NextSend {
     AfterAnother,
     /// All is sent.
     Never,
+}
+
+impl NextSend {
+    fn is_within(self, time: Duration) -> bool {
+        matches!(self, Self::At(at_ns) if at_ns < mono_ns() + nanos(time))
+    }
 }
 
 /// Opens `wanted` connections before the clock starts. At least one has to succeed.
