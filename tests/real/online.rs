@@ -55,6 +55,76 @@ fn a_server_is_started_driven_and_ended_for_each_cell() {
     assert_eq!(left_in_shared_memory(&shared_before), Vec::<PathBuf>::new());
 }
 
+/// Chat as text, for a time: what came to an end meanwhile is what counts, and the throughput is what is compared.
+#[test]
+fn chat_is_driven_for_a_time() {
+    let _machine = machine();
+    let out = tempfile::tempdir().expect("a temporary folder");
+    let shared_before = shared_memory();
+    let run = rollbench()
+        .args([
+            "run",
+            "--online",
+            "--config",
+            "cpu",
+            "--quants",
+            "bf16,w8a8",
+        ])
+        .args(["--api", "chat", "--duration", "8", "--max-concurrency", "8"])
+        .args(["--steps", "1", "--out"])
+        .arg(out.path())
+        .output()
+        .expect("rollbench runs");
+    let stderr = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.status.code(), Some(0), "{stderr}");
+    let summary = String::from_utf8(run.stdout).expect("the summary is UTF-8");
+    assert!(summary.contains("at most 8 at a time"), "{summary}");
+
+    for precision in ["bf16", "w8a8"] {
+        let name = format!("smollm2-135m_{precision}.online.json");
+        let cell = record_named(out.path(), &name);
+        assert_eq!(cell["status"], "done");
+        let steps = cell["starts"][0]["steps"].as_array().expect("steps");
+        assert_eq!(steps.len(), 2, "a warm-up and a step");
+        let step = &steps[1];
+        // That the machine was too busy for the client is the client's to say, and no test's to fail on.
+        let reasons = step["reasons"].as_array().expect("a list");
+        let about_client = |r: &Value| {
+            r.as_str()
+                .is_some_and(|r| r.starts_with("the load client "))
+        };
+        assert!(reasons.iter().all(about_client), "{reasons:?}");
+        let column = |name: &str| {
+            let column = &step["online"][name];
+            column.as_array().unwrap_or_else(|| panic!("no {name}"))
+        };
+        let time = |value: &Value| value.as_u64().expect("a time");
+        // Sent for eight seconds, and then waited for.
+        let sent = column("sent_ns").iter().map(time);
+        assert!(sent.max().is_some_and(|last| last < 8_100_000_000));
+        assert!(time(&step["makespan_ns"]) >= 8_000_000_000);
+        let (role, first) = (column("role_ns"), column("first_choice_ns"));
+        assert_eq!(role, first, "chat opens with a chunk that names the role");
+        let content = step["sequences"]["first_ns"].as_array().expect("a column");
+        for (role, content) in role.iter().zip(content) {
+            assert!(time(role) <= time(content), "{role} {content}");
+        }
+        let tokens = step["sequences"]["output_tokens"]
+            .as_array()
+            .expect("tokens");
+        assert!(
+            tokens.len() > 8 && tokens.iter().all(|t| *t == 32),
+            "{tokens:?}"
+        );
+        // Text of about 64 tokens, and the template around it, as the server counted them.
+        let prompts = step["sequences"]["prompt_tokens"]
+            .as_array()
+            .expect("tokens");
+        assert!(prompts.iter().all(|t| time(t) > 64), "{prompts:?}");
+    }
+    assert_eq!(left_in_shared_memory(&shared_before), Vec::<PathBuf>::new());
+}
+
 /// 8 prompts x 4 samples unless online says 1, 64 tokens in, 32 out: what every request must show.
 fn sound(cell: &Value) {
     assert_eq!(cell["status"], "done");
