@@ -290,9 +290,6 @@ impl<'a, R: Iterator<Item = Request>> Runner<'a, R> {
     /// Sends what is due, a bounded number at a time, and tells when to come back.
     fn send_due(&mut self) -> NextSend {
         for sent in 0..SENDS_PER_TURN {
-            if sent % SENDS_PER_YIELD == 0 && sent > 0 {
-                self.offer_turn();
-            }
             let Some(scheduled) = self.arrivals.peek() else {
                 return NextSend::Never;
             };
@@ -325,6 +322,9 @@ impl<'a, R: Iterator<Item = Request>> Runner<'a, R> {
                 (Arrivals::AtOnce(_), Limit::Duration(_)) => due_ns,
                 _ => scheduled_ns,
             };
+            if sent > 0 && sent % SENDS_PER_YIELD == 0 {
+                self.offer_turn();
+            }
             self.send(request, scheduled_ns, due_ns, now_ns);
         }
         NextSend::At(0)
