@@ -19,6 +19,7 @@ mod run;
 mod socket;
 mod sse;
 mod target;
+mod turns;
 
 pub use ahead::made_ahead;
 pub use chunk::{ChoiceDelta, Chunk, ChunkError, Usage};

@@ -1,9 +1,8 @@
 //! Reading less often where much arrives, as network cards moderate their interrupts.
 //!
-//! A client that waits for every chunk makes the server wake it with every chunk, which costs the server more than the
-//! chunk (in a virtual machine an exit to the host), and can bring the client onto the server's processor: a better
-//! client would then measure a slower server. Where the kernel stamps arrivals, a later look at them loses nothing. So
-//! while arrivals are dense, the loop rests between looks, and what arrives meanwhile wakes nobody.
+//! A client that waits for every chunk is woken for every chunk, at its own cost and the server's, which does the waking.
+//! Where the kernel stamps arrivals, a later look at them loses nothing. So while arrivals are dense, the loop rests
+//! between looks, and what arrives meanwhile wakes nobody.
 
 use std::time::Duration;
 

@@ -20,6 +20,7 @@ use super::outcome::Outcome;
 use super::pacing::{Limit, Pacing, PacingError};
 use super::request::Request;
 use super::target::Target;
+use super::turns::Turns;
 use crate::clock::mono_ns;
 
 /// One run against one server.
@@ -84,13 +85,7 @@ pub enum LoadError {
 }
 
 /// Sent in one go before arrivals are looked at again.
-const SENDS_PER_TURN: usize = 64;
-/// Sent in one go before a server that shares this processor gets a turn: Linux likes to wake the receiver where the
-/// sender runs (in a virtual machine, because the other processors count as taken once they sleep), and there it would
-/// wait for the end of the sender's time slice (3 ms), which would pass for its own slowness.
-const SENDS_PER_YIELD: usize = 8;
-/// Who needs longer has work of its own, and would delay the sending: no turn is offered again.
-const LONGEST_YIELD: Duration = Duration::from_millis(1);
+const SENDS_IN_ONE_GO: usize = 64;
 /// Requests encoded ahead, at least.
 const LOOK_AHEAD: usize = 256;
 /// Requests encoded in one go while the clock runs.
@@ -131,8 +126,7 @@ struct Runner<'a, R> {
     resumed_ns: u64,
     sent: usize,
     in_flight: usize,
-    /// Whether to offer turns while sending.
-    yields: bool,
+    turns: Turns,
     answers: Vec<(usize, Answer)>,
     /// Since the watch was told.
     chunks: u64,
@@ -228,7 +222,7 @@ impl<'a, R: Iterator<Item = Request>> Runner<'a, R> {
             resumed_ns: 0,
             sent: 0,
             in_flight: 0,
-            yields: true,
+            turns: Turns::default(),
             answers: Vec::new(),
             chunks: 0,
             meter: Meter::start(),
@@ -250,11 +244,11 @@ impl<'a, R: Iterator<Item = Request>> Runner<'a, R> {
             if self.in_flight == 0 && matches!(next, NextSend::Never) {
                 break;
             }
-            let encoded = self.encode_ahead();
-            if self.moderation.rests() && !encoded && !next.is_within(REST) {
+            let more_to_encode = self.encode_ahead();
+            if self.moderation.rests() && !more_to_encode && !next.is_within(REST) {
                 std::thread::sleep(REST);
             }
-            let timeout = self.wait_for(next, encoded)?;
+            let timeout = self.wait_for(next, more_to_encode)?;
             let (woke_ns, timer) = self.connections.poll(timeout, &mut seen)?;
             if timer {
                 // Fails only if it was disarmed meanwhile.
@@ -289,7 +283,7 @@ impl<'a, R: Iterator<Item = Request>> Runner<'a, R> {
 
     /// Sends what is due, a bounded number at a time, and tells when to come back.
     fn send_due(&mut self) -> NextSend {
-        for sent in 0..SENDS_PER_TURN {
+        for sent in 0..SENDS_IN_ONE_GO {
             let Some(scheduled) = self.arrivals.peek() else {
                 return NextSend::Never;
             };
@@ -322,20 +316,10 @@ impl<'a, R: Iterator<Item = Request>> Runner<'a, R> {
                 (Arrivals::AtOnce(_), Limit::Duration(_)) => due_ns,
                 _ => scheduled_ns,
             };
-            if sent > 0 && sent % SENDS_PER_YIELD == 0 {
-                self.offer_turn();
-            }
+            self.turns.offer_after(sent);
             self.send(request, scheduled_ns, due_ns, now_ns);
         }
         NextSend::At(0)
-    }
-
-    fn offer_turn(&mut self) {
-        if self.yields {
-            let before_ns = mono_ns();
-            std::thread::yield_now();
-            self.yields = mono_ns() - before_ns < nanos(LONGEST_YIELD);
-        }
     }
 
     fn send(&mut self, request: Request, scheduled_ns: u64, due_ns: u64, now_ns: u64) {

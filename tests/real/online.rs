@@ -1,6 +1,6 @@
 //! Online mode: a real `vllm serve` for each cell, driven by the streaming client.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -8,41 +8,41 @@ use crate::support::{
     left_in_shared_memory, machine, marked_processes, record_named, rollbench, shared_memory,
 };
 
+/// A run of both precisions with one measured step at each point, which succeeds; its summary.
+fn run_online(out: &Path, flags: &[&str]) -> String {
+    let run = rollbench()
+        .args(["run", "--online", "--config", "cpu", "--steps", "1"])
+        .args(["--quants", "bf16,w8a8", "--out"])
+        .arg(out)
+        .args(flags)
+        .output()
+        .expect("rollbench runs");
+    let stderr = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.status.code(), Some(0), "{stderr}");
+    String::from_utf8(run.stdout).expect("the summary is UTF-8")
+}
+
+/// The records of both.
+fn records(out: &Path) -> [Value; 2] {
+    ["bf16", "w8a8"]
+        .map(|precision| record_named(out, &format!("smollm2-135m_{precision}.online.json")))
+}
+
 /// Both precisions answer the same requests over HTTP at both points of a sweep; every stream is timed, every token counted, nothing is left.
 #[test]
 fn a_server_is_started_driven_and_ended_for_each_cell() {
     let _machine = machine();
     let out = tempfile::tempdir().expect("a temporary folder");
     let shared_before = shared_memory();
-    let run = rollbench()
-        .args([
-            "run",
-            "--online",
-            "--config",
-            "cpu",
-            "--quants",
-            "bf16,w8a8",
-            "--steps",
-            "1",
-            "--request-rate",
-            "4,inf",
-            "--goodput",
-            "ttft:60000",
-        ])
-        .arg("--out")
-        .arg(out.path())
-        .output()
-        .expect("rollbench runs");
-    let stderr = String::from_utf8_lossy(&run.stderr);
-    assert_eq!(run.status.code(), Some(0), "{stderr}");
-    let summary = String::from_utf8(run.stdout).expect("the summary is UTF-8");
+    let summary = run_online(
+        out.path(),
+        &["--request-rate", "4,inf", "--goodput", "ttft:60000"],
+    );
     for shown in ["TTFT", "Goodput/s", "4 requests/s", "all at once"] {
         assert!(summary.contains(shown), "{shown}: {summary}");
     }
 
-    let cells = ["bf16", "w8a8"].map(|precision| {
-        record_named(out.path(), &format!("smollm2-135m_{precision}.online.json"))
-    });
+    let cells = records(out.path());
     for cell in &cells {
         sound(cell);
     }
@@ -61,28 +61,11 @@ fn chat_is_driven_for_a_time() {
     let _machine = machine();
     let out = tempfile::tempdir().expect("a temporary folder");
     let shared_before = shared_memory();
-    let run = rollbench()
-        .args([
-            "run",
-            "--online",
-            "--config",
-            "cpu",
-            "--quants",
-            "bf16,w8a8",
-        ])
-        .args(["--api", "chat", "--duration", "8", "--max-concurrency", "8"])
-        .args(["--steps", "1", "--out"])
-        .arg(out.path())
-        .output()
-        .expect("rollbench runs");
-    let stderr = String::from_utf8_lossy(&run.stderr);
-    assert_eq!(run.status.code(), Some(0), "{stderr}");
-    let summary = String::from_utf8(run.stdout).expect("the summary is UTF-8");
+    let chat = ["--api", "chat", "--duration", "8", "--max-concurrency", "8"];
+    let summary = run_online(out.path(), &chat);
     assert!(summary.contains("at most 8 at a time"), "{summary}");
 
-    for precision in ["bf16", "w8a8"] {
-        let name = format!("smollm2-135m_{precision}.online.json");
-        let cell = record_named(out.path(), &name);
+    for cell in records(out.path()) {
         assert_eq!(cell["status"], "done");
         let steps = cell["starts"][0]["steps"].as_array().expect("steps");
         assert_eq!(steps.len(), 2, "a warm-up and a step");
