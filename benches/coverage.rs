@@ -1,7 +1,7 @@
 //! Holds the statistics to what they promise, over simulated sessions: `cargo bench --bench coverage` prints the
 //! table, `cargo bench --bench coverage -- outliers` the thresholds of `src/stats/outliers.rs`.
 
-use rollbench::stats::simulate::{Design, Machine, outlier_thresholds, simulate};
+use rollbench::testing::stats::simulate::{Design, Machine, outlier_thresholds, simulate};
 
 const SESSIONS: u32 = 10_000;
 const STEIN_HALF_WIDTH: f64 = 0.02;

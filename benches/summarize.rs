@@ -8,8 +8,8 @@ use std::hint::black_box;
 use std::path::Path;
 
 use criterion::{BatchSize, Criterion};
-use rollbench::record::{CellRecord, EngineStart, Sequences, Step, Store};
-use rollbench::report::{self, Format};
+use rollbench::testing::record::{CellRecord, EngineStart, Sequences, Step, Store};
+use rollbench::testing::report::{self, Format};
 use serde_json::json;
 
 const RECORDS: u32 = 1_000;

@@ -5,9 +5,9 @@ mod load;
 mod online;
 mod step;
 
-pub use load::LoadArgs;
-pub use online::{ApiArg, OnlineArgs};
-pub use step::{FanOutArg, StepArgs};
+pub(crate) use load::LoadArgs;
+pub(crate) use online::{ApiArg, OnlineArgs};
+pub(crate) use step::{FanOutArg, StepArgs};
 
 use std::path::PathBuf;
 
@@ -29,7 +29,7 @@ Exit codes:
 /// Does low-precision inference make my RL rollout faster on this device, by how much, and is the number real?
 #[derive(Debug, Parser)]
 #[command(name = "rollbench", version, after_help = AFTER_HELP, propagate_version = true)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -37,7 +37,7 @@ pub struct Cli {
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Measure a matrix of models x precisions on a real vLLM and report
     ///
     /// Each cell of the matrix is one engine start: a full warm-up step, then the measured steps, all on one loaded
@@ -87,7 +87,7 @@ pub enum Command {
 
 /// `run`.
 #[derive(Debug, Args)]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// What to measure.
     #[command(flatten)]
     pub matrix: MatrixArgs,
@@ -116,7 +116,7 @@ pub struct RunArgs {
 
 /// `--resume` and `--resume=force`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ResumeArg {
+pub(crate) enum ResumeArg {
     /// Only if nothing changed.
     Same,
     /// Although something changed.
@@ -125,7 +125,7 @@ pub enum ResumeArg {
 
 /// `plan`.
 #[derive(Debug, Args)]
-pub struct PlanArgs {
+pub(crate) struct PlanArgs {
     /// What would be measured.
     #[command(flatten)]
     pub matrix: MatrixArgs,
@@ -139,7 +139,7 @@ pub struct PlanArgs {
 
 /// `diagnostic`.
 #[derive(Debug, Args)]
-pub struct DiagnosticArgs {
+pub(crate) struct DiagnosticArgs {
     /// What would be measured.
     #[command(flatten)]
     pub matrix: MatrixArgs,
@@ -150,7 +150,7 @@ pub struct DiagnosticArgs {
 
 /// The flags that say what is measured; the same for `run`, `plan` and `diagnostic`.
 #[derive(Debug, Args)]
-pub struct MatrixArgs {
+pub(crate) struct MatrixArgs {
     /// A TOML file, or a built-in matrix: ascend, nvidia, cpu [env: ROLLBENCH_CONFIG] [default: ./rollbench.toml, else
     /// the built-in matrix for the accelerator found]
     #[arg(long, value_name = "FILE", help_heading = "Matrix")]
@@ -231,7 +231,7 @@ pub struct MatrixArgs {
 
 /// `summarize`.
 #[derive(Debug, Args)]
-pub struct SummarizeArgs {
+pub(crate) struct SummarizeArgs {
     /// The folder that holds benchmark_results/, or that folder itself
     #[arg(value_name = "DIR", default_value = ".")]
     pub dir: PathBuf,
@@ -255,7 +255,7 @@ pub struct SummarizeArgs {
 
 /// `compare`.
 #[derive(Debug, Args)]
-pub struct CompareArgs {
+pub(crate) struct CompareArgs {
     /// The folder to compare with
     #[arg(value_name = "BASE")]
     pub base: PathBuf,
@@ -279,7 +279,7 @@ pub struct CompareArgs {
 
 /// `predict`. What is not said is as in the measured workload.
 #[derive(Debug, Args)]
-pub struct PredictArgs {
+pub(crate) struct PredictArgs {
     /// The folder of the run to predict from
     #[arg(value_name = "DIR", default_value = ".")]
     pub dir: PathBuf,
@@ -333,7 +333,7 @@ pub struct PredictArgs {
 
 /// `import-verl`.
 #[derive(Debug, Args)]
-pub struct ImportVerlArgs {
+pub(crate) struct ImportVerlArgs {
     /// A run script, lines of overrides, or a .yaml
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
@@ -344,7 +344,7 @@ pub struct ImportVerlArgs {
 
 /// `setup`.
 #[derive(Debug, Args)]
-pub struct SetupArgs {
+pub(crate) struct SetupArgs {
     /// Only say what is there and what is missing
     #[arg(long)]
     pub check: bool,
@@ -355,7 +355,7 @@ pub struct SetupArgs {
 
 /// `clean`.
 #[derive(Debug, Args)]
-pub struct CleanArgs {
+pub(crate) struct CleanArgs {
     /// End what is listed as left by a dead run
     #[arg(long)]
     pub yes: bool,

@@ -13,7 +13,7 @@ pub fn mono_ns() -> u64 {
 
 /// `CLOCK_BOOTTIME` in nanoseconds since boot. It runs while the machine is suspended, so its difference from
 /// [`mono_ns`] grows exactly by the time spent suspended.
-pub fn boot_ns() -> u64 {
+pub(crate) fn boot_ns() -> u64 {
     nanos(ClockId::CLOCK_BOOTTIME)
 }
 
@@ -25,14 +25,14 @@ fn nanos(clock: ClockId) -> u64 {
 }
 
 /// The identity of this boot; empty where `/proc` does not tell.
-pub fn boot_id() -> String {
+pub(crate) fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
         .map(|id| id.trim().to_owned())
         .unwrap_or_default()
 }
 
 /// Now, on all clocks.
-pub fn stamp() -> ClockStamp {
+pub(crate) fn stamp() -> ClockStamp {
     ClockStamp {
         boot_id: boot_id(),
         wall: Timestamp::now(),

@@ -47,7 +47,7 @@ impl From<Exit> for std::process::ExitCode {
 ///
 /// Rooms have `thiserror` enums of their own; they convert into this one where they meet a command.
 #[derive(Debug)]
-pub struct CommandError {
+pub(crate) struct CommandError {
     /// How the process exits.
     pub exit: Exit,
     /// What happened, with its causes.
@@ -58,7 +58,7 @@ pub struct CommandError {
 
 impl CommandError {
     /// A failure of kind `exit` whose message (or cause) is `error`.
-    pub fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
+    pub(crate) fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
         Self {
             exit,
             error: error.into(),
@@ -67,18 +67,18 @@ impl CommandError {
     }
 
     /// Wrong usage or configuration, in words.
-    pub fn usage(message: impl fmt::Display) -> Self {
+    pub(crate) fn usage(message: impl fmt::Display) -> Self {
         Self::new(Exit::Usage, anyhow::anyhow!("{message}"))
     }
 
     /// Something that the environment lacks, in words.
-    pub fn environment(message: impl fmt::Display) -> Self {
+    pub(crate) fn environment(message: impl fmt::Display) -> Self {
         Self::new(Exit::Environment, anyhow::anyhow!("{message}"))
     }
 
     /// Adds what the user can do about it.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
     }

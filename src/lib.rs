@@ -4,39 +4,102 @@
 //! Data flows one way: `cli` -> `config` -> `plan` -> `execute` -> events and `record` -> `stats` -> `report`.
 //! `docs/architecture.md` is the map of the rooms.
 
-pub mod checkpoint;
-pub mod cli;
-pub mod clock;
-pub mod commands;
-pub mod config;
-pub mod device;
+mod checkpoint;
+mod cli;
+mod clock;
+mod commands;
+mod config;
+mod device;
 mod dispatch;
-pub mod engine;
-pub mod error;
-pub mod event;
-pub mod execute;
-pub mod load;
+mod engine;
+mod error;
+mod event;
+mod execute;
+mod load;
 mod output;
-pub mod plan;
-pub mod process;
-pub mod progress;
-pub mod record;
-pub mod report;
-pub mod setup;
-pub mod stats;
-pub mod units;
-pub mod verl;
-pub mod workload;
+mod plan;
+mod process;
+mod progress;
+mod record;
+mod report;
+mod setup;
+mod stats;
+mod units;
+mod verl;
+mod workload;
 
+/// What tests, benches and fuzz targets use of the rooms. Not an interface: it follows them.
+#[doc(hidden)]
+pub mod testing {
+    /// One clock for both sides of a test.
+    pub mod clock {
+        pub use crate::clock::mono_ns;
+    }
+    /// What an engine is launched with.
+    pub mod config {
+        pub use crate::config::{FanOut, Limits};
+    }
+    /// Engines, without the executor.
+    pub mod engine {
+        pub use crate::engine::{
+            Engine, Launch, LoadShape, OfflineEngine, OfflineSession, ServerEngine, ServerSession,
+            Session, StepRequest, Urgency,
+        };
+    }
+    /// What an engine tells while it works.
+    pub mod event {
+        pub use crate::event::{Envelope, Event, EventSink};
+    }
+    /// The streaming client, without an engine.
+    pub mod load {
+        pub use crate::load::{
+            Api, Chunk, Decoded, Expected, Limit, Load, LoadError, Outcome, Pacing, Request,
+            RequestEncoder, ResponseDecoder, Spread, SseParser, Target, Timeouts, Watch,
+            allow_streams, run,
+        };
+    }
+    /// The guard, without an engine.
+    pub mod process {
+        pub use crate::process::{Guard, GuardedCommand, RunDir, SpawnError};
+    }
+    /// Records, as a run leaves them.
+    pub mod record {
+        pub use crate::record::{
+            Arm, CellRecord, CellStatus, ChunkTokens, EngineFacts, EngineStart, ExitStatus,
+            Failure, FailureKind, FinishSource, Phase, Role, Sequences, StartStatus, Step,
+            StepStatus, Store, TokenTimes, read_tokens,
+        };
+    }
+    /// Rendering records.
+    pub mod report {
+        pub use crate::report::{Format, read, render};
+    }
+    /// Statistics of records.
+    pub mod stats {
+        pub use crate::stats::{OnlineMetrics, block_logs, blocks, paired, quantile, simulate};
+    }
+    /// Requests of a step.
+    pub mod workload {
+        pub use crate::workload::{Batch, Sample, Sampling};
+    }
+}
+
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
-/// Parses the command line, runs the command, and says how it went.
-pub fn main() -> ExitCode {
+/// Runs the command line `args`, the program's name first, and says how it went.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    match args.get(1).and_then(|first| first.to_str()) {
+        // The guard is this same binary. It must stay small and single-threaded, so it parts ways before anything else.
+        Some("__guard") => return process::guard_main(),
+        Some("__supervise") => return process::supervise_main(),
+        _ => {}
+    }
     start_logging();
-    let cli = cli::Cli::parse();
-    match dispatch::run(cli) {
+    match dispatch::run(cli::Cli::parse_from(args)) {
         Ok(exit) => exit.into(),
         Err(failure) => {
             output::note(&failure);

@@ -10,7 +10,7 @@ macro_rules! quantity {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default, Serialize, Deserialize)]
         #[serde(transparent)]
-        pub struct $name(pub $inner);
+        pub(crate) struct $name(pub $inner);
     };
 }
 
@@ -19,21 +19,13 @@ quantity! {
     Seconds(f64)
 }
 quantity! {
-    /// A count of tokens.
-    Tokens(u64)
-}
-quantity! {
-    /// A rate in tokens per second.
-    TokensPerSecond(f64)
-}
-quantity! {
     /// A size in bytes.
     Bytes(u64)
 }
 
 impl Seconds {
     /// From nanoseconds, the unit of every time in a record.
-    pub fn from_nanos(nanos: u64) -> Self {
+    pub(crate) fn from_nanos(nanos: u64) -> Self {
         Self(nanos as f64 / 1e9)
     }
 }
@@ -62,7 +54,7 @@ impl fmt::Display for Seconds {
 }
 
 /// A count with thousands separated by commas: `7,123`.
-pub fn thousands(count: u64) -> String {
+pub(crate) fn thousands(count: u64) -> String {
     let digits = count.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.chars().enumerate() {
@@ -145,7 +137,7 @@ id! {
 }
 
 /// Whether `text` is a valid id: `[A-Za-z0-9.+-]+`, and no path (`.` and `..` name folders).
-pub fn is_id(text: &str) -> bool {
+pub(crate) fn is_id(text: &str) -> bool {
     !text.is_empty()
         && !text.starts_with(['.', '-'])
         && text
@@ -189,7 +181,7 @@ impl fmt::Display for Mode {
 }
 
 /// A share such as `5%`, `2.5 %` or `0.05`. A number of 1 or more needs the sign: 5 could mean both.
-pub fn parse_share(text: &str) -> Result<f64, String> {
+pub(crate) fn parse_share(text: &str) -> Result<f64, String> {
     let text = text.trim();
     let share = match text.strip_suffix('%') {
         Some(percent) => percent.trim_end().parse::<f64>().map(|p| p / 100.0),

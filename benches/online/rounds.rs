@@ -63,5 +63,5 @@ impl Runs<Run> {
 
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
-    rollbench::stats::quantile(&values, 0.5).unwrap_or(f64::NAN)
+    rollbench::testing::stats::quantile(&values, 0.5).unwrap_or(f64::NAN)
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
-use rollbench::clock::mono_ns;
-use rollbench::stats::quantile;
+use rollbench::testing::clock::mono_ns;
+use rollbench::testing::stats::quantile;
 
 use super::client::{Client, Load, Said};
 use super::truth::{Mock, Truth};

@@ -6,10 +6,10 @@ use std::net::TcpStream;
 use std::process::ExitCode;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use rollbench::clock::mono_ns;
-use rollbench::load::{Api, Expected, RequestEncoder, Target};
-use rollbench::stats::quantile;
-use rollbench::workload::Sampling;
+use rollbench::testing::clock::mono_ns;
+use rollbench::testing::load::{Api, Expected, RequestEncoder, Target};
+use rollbench::testing::stats::quantile;
+use rollbench::testing::workload::Sampling;
 use serde_json::json;
 
 struct Stream {
@@ -26,7 +26,7 @@ pub(crate) fn main(args: &[String]) -> ExitCode {
     let streams: u32 = streams.parse().expect("a number");
     let requested: u32 = tokens.parse().expect("a number");
     let target = Target::parse(url, Api::Completions).expect("a URL");
-    rollbench::load::allow_streams(u64::from(streams)).expect("enough files");
+    rollbench::testing::load::allow_streams(u64::from(streams)).expect("enough files");
     let epoll = Epoll::new(EpollCreateFlags::empty()).expect("epoll");
     let mut all: Vec<Stream> = (0..streams)
         .map(|slot| {

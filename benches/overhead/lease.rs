@@ -4,8 +4,8 @@
 //! The lease is what `ROLLBENCH_LEASE` names to the engine's processes; a cell may set any variable of its engine, and
 //! without a name there is no lease. `tests/lease.toml` compares the same two on a real vLLM.
 
-use rollbench::record::{Arm, EngineStart};
-use rollbench::stats::{block_logs, blocks, paired};
+use rollbench::testing::record::{Arm, EngineStart};
+use rollbench::testing::stats::{block_logs, blocks, paired};
 use serde_json::json;
 
 use crate::Table;

@@ -13,7 +13,7 @@ use std::fs;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
-use rollbench::record::{EngineStart, Step};
+use rollbench::testing::record::{EngineStart, Step};
 use serde_json::json;
 
 use crate::world::{World, path, rollbench};

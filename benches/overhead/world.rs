@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
-use rollbench::clock::mono_ns;
-use rollbench::record::CellRecord;
+use rollbench::testing::clock::mono_ns;
+use rollbench::testing::record::CellRecord;
 use serde_json::Value;
 
 /// The default workload: 32 prompts x 8, 512 in, 256 out.

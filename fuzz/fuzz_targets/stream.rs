@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rollbench::load::{Chunk, Decoded, ResponseDecoder, SseParser};
+use rollbench::testing::load::{Chunk, Decoded, ResponseDecoder, SseParser};
 
 /// The data of every event, and whether the stream went wrong.
 fn events<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>, bool) {

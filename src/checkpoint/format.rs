@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// How numbers are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NumberKind {
+pub(crate) enum NumberKind {
     /// Integers with a scale.
     Int,
     /// Floating point.
@@ -16,7 +16,7 @@ pub enum NumberKind {
 
 /// Widths of weights and activations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Scheme {
+pub(crate) struct Scheme {
     /// Of the weights.
     pub kind: NumberKind,
     /// Bits of a weight.
@@ -27,7 +27,7 @@ pub struct Scheme {
 
 /// What a checkpoint's files say that it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Format {
+pub(crate) struct Format {
     /// In words: `BF16`, `compressed-tensors int-quantized W8A8 dynamic`, `ModelSlim W8A8_DYNAMIC` ...
     pub name: String,
     /// Absent if the words do not tell.
@@ -54,7 +54,7 @@ impl Scheme {
     }
 
     /// What a precision of this name is expected to be; absent for names that say nothing.
-    pub fn of_precision(name: &str) -> Option<Self> {
+    pub(crate) fn of_precision(name: &str) -> Option<Self> {
         let float = |bits| Self {
             kind: NumberKind::Float,
             weights: bits,
@@ -69,7 +69,7 @@ impl Scheme {
 
     /// Whether a checkpoint of this format may be called by a precision that expects `expected`. A name like `w8a8` does
     /// not say whether its numbers are integers.
-    pub fn agrees_with(self, expected: Self) -> bool {
+    pub(crate) fn agrees_with(self, expected: Self) -> bool {
         let widths = (self.weights, self.activations) == (expected.weights, expected.activations);
         widths && (expected.kind == NumberKind::Int || self.kind == NumberKind::Float)
     }

@@ -13,7 +13,7 @@ use crate::workload::Vocabulary;
 
 /// A checkpoint, as its files describe it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Checkpoint {
+pub(crate) struct Checkpoint {
     /// What the record keeps.
     pub info: CheckpointInfo,
     /// The number format; absent if the files do not tell.
@@ -29,7 +29,7 @@ pub struct Checkpoint {
 
 /// A folder that is no checkpoint.
 #[derive(Debug, thiserror::Error)]
-pub enum CheckpointError {
+pub(crate) enum CheckpointError {
     /// Not a folder, or no permission.
     #[error(transparent)]
     Path(#[from] PathError),
@@ -51,7 +51,7 @@ pub enum CheckpointError {
 
 impl CheckpointError {
     /// What the user can do.
-    pub fn hint(&self) -> &'static str {
+    pub(crate) fn hint(&self) -> &'static str {
         match self {
             Self::Path(_) => "check the path and its permissions",
             Self::NoConfig { .. } => {
@@ -66,7 +66,7 @@ impl CheckpointError {
 ///
 /// # Errors
 /// If it has no readable `config.json`. Everything else may be missing and is then unknown.
-pub fn inspect(folder: &Path, shown: &str) -> Result<Checkpoint, CheckpointError> {
+pub(crate) fn inspect(folder: &Path, shown: &str) -> Result<Checkpoint, CheckpointError> {
     let config_path = folder.join("config.json");
     let files = Files::of(folder)?;
     if !files.has_config {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// A location as written in a configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Location<'a> {
+pub(crate) enum Location<'a> {
     /// A folder.
     Folder(&'a Path),
     /// `managed:NAME`: a demo checkpoint.
@@ -16,7 +16,7 @@ pub enum Location<'a> {
 
 impl<'a> Location<'a> {
     /// Reads a location.
-    pub fn parse(text: &'a str) -> Self {
+    pub(crate) fn parse(text: &'a str) -> Self {
         match text.split_once(':') {
             Some(("hf", name)) => Self::Hub(name),
             Some(("managed", name)) => Self::Managed(name),
@@ -27,12 +27,12 @@ impl<'a> Location<'a> {
 
 /// The local cache of the Hugging Face hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HubCache(Option<PathBuf>);
+pub(crate) struct HubCache(Option<PathBuf>);
 
 impl HubCache {
     /// By `huggingface_hub`'s own rules: `HF_HUB_CACHE`, else `HF_HOME/hub`, else `XDG_CACHE_HOME/huggingface/hub`, else
     /// `~/.cache/huggingface/hub`.
-    pub fn from_env(env: &BTreeMap<String, String>) -> Self {
+    pub(crate) fn from_env(env: &BTreeMap<String, String>) -> Self {
         let set = |name: &str| env.get(name).filter(|v| !v.is_empty()).map(PathBuf::from);
         let cache = set("HF_HUB_CACHE")
             .or_else(|| set("HUGGINGFACE_HUB_CACHE"))
@@ -43,7 +43,7 @@ impl HubCache {
     }
 
     /// The folder of a snapshot that is here; absent if it has to be downloaded.
-    pub fn snapshot(&self, name: &str, revision: Option<&str>) -> Option<PathBuf> {
+    pub(crate) fn snapshot(&self, name: &str, revision: Option<&str>) -> Option<PathBuf> {
         let folder = format!("models--{}", name.replace('/', "--"));
         let repository = self.0.as_ref()?.join(folder);
         let revision = revision.unwrap_or("main");

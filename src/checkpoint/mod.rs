@@ -6,7 +6,7 @@ mod inspect;
 mod location;
 mod tokens;
 
-pub use format::{Format, NumberKind, Scheme};
-pub use inspect::{Checkpoint, CheckpointError, inspect};
-pub use location::{HubCache, Location};
-pub use tokens::common_vocabulary;
+pub(crate) use format::{NumberKind, Scheme};
+pub(crate) use inspect::{Checkpoint, CheckpointError, inspect};
+pub(crate) use location::{HubCache, Location};
+pub(crate) use tokens::common_vocabulary;

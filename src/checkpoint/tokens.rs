@@ -59,7 +59,9 @@ pub(crate) fn vocabulary(folder: &Path, config: &Value) -> Option<Vocabulary> {
 
 /// What all of them may hold: the same prompts for every precision of a model, also where a conversion padded the
 /// vocabulary. Absent if there is none.
-pub fn common_vocabulary<'a>(all: impl IntoIterator<Item = &'a Vocabulary>) -> Option<Vocabulary> {
+pub(crate) fn common_vocabulary<'a>(
+    all: impl IntoIterator<Item = &'a Vocabulary>,
+) -> Option<Vocabulary> {
     all.into_iter().cloned().reduce(|a, b| {
         let size = a.size.min(b.size);
         let special: BTreeSet<u32> = a.special.into_iter().chain(b.special).collect();

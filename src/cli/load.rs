@@ -9,7 +9,7 @@ use super::{OnlineArgs, StepArgs};
 
 /// `load`.
 #[derive(Debug, Args)]
-pub struct LoadArgs {
+pub(crate) struct LoadArgs {
     /// The server: HOST:PORT, `http://HOST:PORT`, .../v1, or the whole endpoint
     #[arg(value_name = "URL")]
     pub url: String,

@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 
 /// The pacing, the objectives and the endpoint.
 #[derive(Debug, Clone, Default, Args)]
-pub struct OnlineArgs {
+pub(crate) struct OnlineArgs {
     /// Requests per second, or `inf` for all at once; several make a sweep on one server [default: inf]
     #[arg(
         long,
@@ -41,7 +41,7 @@ pub struct OnlineArgs {
 
 /// `--api`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ApiArg {
+pub(crate) enum ApiArg {
     /// `/v1/completions`.
     Completions,
     /// `/v1/chat/completions`.

@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 
 /// The requests of a step. Where nothing is said, `load` takes its own defaults.
 #[derive(Debug, Clone, Default, Args)]
-pub struct StepArgs {
+pub(crate) struct StepArgs {
     /// Prompts per step [default: 32; of load 100]
     #[arg(long, value_name = "N", help_heading = "Workload")]
     pub num_prompts: Option<u32>,
@@ -39,7 +39,7 @@ pub struct StepArgs {
 
 /// `--fan-out`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum FanOutArg {
+pub(crate) enum FanOutArg {
     /// Each sample a request of its own.
     Requests,
     /// One request per prompt with n samples.

@@ -10,7 +10,7 @@ use crate::error::{CommandError, Exit};
 
 /// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Diagnostic {
+pub(crate) struct Diagnostic {
     /// What is wrong.
     pub message: String,
     /// The bytes of the document that it is about; absent for flags and variables.
@@ -92,19 +92,19 @@ impl Diagnostics {
 
 /// Every mistake that was found in flags, environment and configuration file.
 #[derive(Debug)]
-pub struct ConfigErrors {
+pub(crate) struct ConfigErrors {
     document: Option<Document>,
     diagnostics: Vec<Diagnostic>,
 }
 
 impl ConfigErrors {
     /// The mistakes.
-    pub fn diagnostics(&self) -> &[Diagnostic] {
+    pub(crate) fn diagnostics(&self) -> &[Diagnostic] {
         &self.diagnostics
     }
 
     /// The whole text, `error:` included, for a terminal (`styled`) or for anything else.
-    pub fn render(&self, styled: bool) -> String {
+    pub(crate) fn render(&self, styled: bool) -> String {
         let renderer = if styled {
             Renderer::styled()
         } else {

@@ -22,7 +22,7 @@ use crate::units::{Mode, ModelId, PrecisionId};
 ///
 /// # Errors
 /// Every mistake in flags, environment and file at once; syntax errors of the file first, alone.
-pub fn load(request: &LoadRequest) -> Result<Settings, ConfigErrors> {
+pub(crate) fn load(request: &LoadRequest) -> Result<Settings, ConfigErrors> {
     let mut settings = load_once(request)?;
     if request.overrides.like_verl {
         let mut own = request.clone();

@@ -23,13 +23,13 @@ mod workload;
 #[cfg(test)]
 mod tests;
 
-pub use diagnostic::{ConfigErrors, Diagnostic};
-pub use load::load;
-pub use online::OnlineFlags;
-pub use pacing::LoadPoint;
-pub use request::{LoadRequest, Overrides};
-pub use settings::{
-    CellSettings, CheckpointRef, FanOut, Limits, Matrix, MatrixSource, ModelSettings,
-    OnlineSettings, Origin, PrecisionSettings, Python, RunSettings, Settings, Sourced,
+pub(crate) use diagnostic::ConfigErrors;
+pub(crate) use load::load;
+pub(crate) use online::OnlineFlags;
+pub(crate) use pacing::LoadPoint;
+pub(crate) use request::{LoadRequest, Overrides};
+pub(crate) use settings::{
+    CellSettings, CheckpointRef, Matrix, MatrixSource, ModelSettings, OnlineSettings, Origin,
+    PrecisionSettings, Python, RunSettings, Settings, Sourced,
 };
-pub use source::BUILT_IN;
+pub use settings::{FanOut, Limits};

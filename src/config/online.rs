@@ -19,7 +19,7 @@ use crate::units::Mode;
 
 /// The flags, as given: absent or empty where the user said nothing.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct OnlineFlags {
+pub(crate) struct OnlineFlags {
     /// `--api`.
     pub api: Option<Api>,
     /// `--request-rate`: numbers, or `inf`.
@@ -56,7 +56,7 @@ impl OnlineFlags {
     ///
     /// # Errors
     /// Every mistake at once.
-    pub fn resolve(&self) -> Result<OnlineSettings, ConfigErrors> {
+    pub(crate) fn resolve(&self) -> Result<OnlineSettings, ConfigErrors> {
         let mut found = Diagnostics::default();
         let said = self.said(&mut found);
         let settings = said.settings(&mut found);

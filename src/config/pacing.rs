@@ -8,7 +8,7 @@ use crate::stats::Slo;
 
 /// One point of a sweep, ready to be driven.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LoadPoint {
+pub(crate) struct LoadPoint {
     /// When requests are meant to be sent.
     pub pacing: Pacing,
     /// The same, and how many may be in flight, in the words of the record.
@@ -50,7 +50,7 @@ impl Default for OnlineSettings {
 
 impl OnlineSettings {
     /// Every rate (or the ramp) with every limit on concurrency, in the order in which they are measured.
-    pub fn points(&self) -> Vec<LoadPoint> {
+    pub(crate) fn points(&self) -> Vec<LoadPoint> {
         let spread = if self.burstiness.is_finite() {
             Spread::Burstiness(self.burstiness)
         } else {

@@ -10,7 +10,7 @@ use crate::workload::Observed;
 
 /// Everything that [`super::load()`] looks at, so that it depends on nothing else.
 #[derive(Debug, Clone)]
-pub struct LoadRequest {
+pub(crate) struct LoadRequest {
     /// The flags.
     pub overrides: Overrides,
     /// The environment: `ROLLBENCH_CONFIG`, `MODEL_BASE`, `BENCH_BASE_DIR`, `HOME` and what `${VAR}` names.
@@ -23,7 +23,7 @@ pub struct LoadRequest {
 
 /// The flags, as given: absent (or an empty list) where the user said nothing.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Overrides {
+pub(crate) struct Overrides {
     /// `--config`: a file, or `ascend`, `nvidia`, `cpu`.
     pub config: Option<String>,
     /// `--models`.

@@ -18,7 +18,7 @@ use crate::workload::WorkloadSpec;
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// rollbench's own default.
     Default,
     /// A matrix built into the binary, and the line in it.
@@ -58,7 +58,7 @@ impl fmt::Display for Origin {
 
 /// A value with its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sourced<T> {
+pub(crate) struct Sourced<T> {
     /// The value.
     pub value: T,
     /// Where it came from.
@@ -67,14 +67,14 @@ pub struct Sourced<T> {
 
 impl<T> Sourced<T> {
     /// A value from `origin`.
-    pub fn new(value: T, origin: Origin) -> Self {
+    pub(crate) fn new(value: T, origin: Origin) -> Self {
         Self { value, origin }
     }
 }
 
 /// Everything that a run needs to know, resolved.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The matrix as configured and as selected.
     pub matrix: Matrix,
     /// How much is measured, and how.
@@ -100,7 +100,7 @@ pub struct Settings {
 
 /// The configured matrix.
 #[derive(Debug, Clone)]
-pub struct Matrix {
+pub(crate) struct Matrix {
     /// Where it was read from.
     pub source: MatrixSource,
     /// All models, in declaration order.
@@ -117,7 +117,7 @@ pub struct Matrix {
 
 /// Where the matrix was read from, and why that one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MatrixSource {
+pub(crate) enum MatrixSource {
     /// A file.
     File {
         /// Its path.
@@ -136,7 +136,7 @@ pub enum MatrixSource {
 
 impl MatrixSource {
     /// Why this one.
-    pub fn why(&self) -> &str {
+    pub(crate) fn why(&self) -> &str {
         match self {
             Self::File { why, .. } | Self::BuiltIn { why, .. } => why,
         }
@@ -154,7 +154,7 @@ impl fmt::Display for MatrixSource {
 
 /// A configured model.
 #[derive(Debug, Clone)]
-pub struct ModelSettings {
+pub(crate) struct ModelSettings {
     /// Its id.
     pub id: ModelId,
     /// What tables show.
@@ -163,7 +163,7 @@ pub struct ModelSettings {
 
 /// A configured precision.
 #[derive(Debug, Clone)]
-pub struct PrecisionSettings {
+pub(crate) struct PrecisionSettings {
     /// Its id.
     pub id: PrecisionId,
     /// What tables show.
@@ -172,7 +172,7 @@ pub struct PrecisionSettings {
 
 /// How much is measured, and how.
 #[derive(Debug, Clone)]
-pub struct RunSettings {
+pub(crate) struct RunSettings {
     /// Offline or online.
     pub mode: Mode,
     /// How online steps are sent.
@@ -195,7 +195,7 @@ pub struct RunSettings {
 
 impl RunSettings {
     /// Points of the sweep; 1 outside one.
-    pub fn points(&self) -> u32 {
+    pub(crate) fn points(&self) -> u32 {
         match self.mode {
             Mode::Offline => 1,
             Mode::Online => u32::try_from(self.online.points().len()).unwrap_or(u32::MAX),
@@ -203,7 +203,7 @@ impl RunSettings {
     }
 
     /// Steps of one engine start: warm-up, then those of each point.
-    pub fn steps_of_a_start(&self) -> u32 {
+    pub(crate) fn steps_of_a_start(&self) -> u32 {
         self.steps
             .saturating_mul(self.points())
             .saturating_add(self.warmup)
@@ -213,7 +213,7 @@ impl RunSettings {
 /// How the requests of online steps are sent. Several rates or several limits make a sweep: see
 /// [`OnlineSettings::points`].
 #[derive(Debug, Clone, PartialEq)]
-pub struct OnlineSettings {
+pub(crate) struct OnlineSettings {
     /// The endpoint.
     pub api: Api,
     /// Requests per second, absent for all at once: at least one. Without effect beside a ramp.
@@ -252,7 +252,7 @@ impl FanOut {
 
 /// The interpreter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Python {
+pub(crate) enum Python {
     /// rollbench makes and uses its own environment (vLLM for CPU).
     Managed,
     /// A path, or a name that is looked up in `PATH`.
@@ -261,7 +261,7 @@ pub enum Python {
 
 /// One selected cell with all layers merged: engine < model < precision < cell < flag.
 #[derive(Debug, Clone)]
-pub struct CellSettings {
+pub(crate) struct CellSettings {
     /// Model and precision.
     pub id: CellId,
     /// What tables show for the model.
@@ -282,7 +282,7 @@ pub struct CellSettings {
 
 /// Where a checkpoint is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CheckpointRef {
+pub(crate) struct CheckpointRef {
     /// A folder, `hf:org/name`, or `managed:NAME` for a demo checkpoint that rollbench makes itself.
     pub location: String,
     /// A revision on the hub; absent for the default.

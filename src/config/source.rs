@@ -9,7 +9,7 @@ use super::{LoadRequest, MatrixSource};
 use crate::device::Platform;
 
 /// The matrices embedded in the binary, by name.
-pub const BUILT_IN: [(&str, &str); 3] = [
+pub(crate) const BUILT_IN: [(&str, &str); 3] = [
     ("ascend", include_str!("../../configs/ascend.toml")),
     ("nvidia", include_str!("../../configs/nvidia.toml")),
     ("cpu", include_str!("../../configs/cpu.toml")),

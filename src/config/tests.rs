@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::source::BUILT_IN;
 use super::*;
 use crate::device::Platform;
 use crate::load::Api;
@@ -701,6 +702,7 @@ fn a_configuration_that_cannot_be_read_says_so() {
 }
 
 mod robust {
+    use super::source::BUILT_IN;
     use super::*;
     use proptest::prelude::*;
 

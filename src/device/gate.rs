@@ -19,7 +19,7 @@ const NAMED: usize = 5;
 
 /// What the next engine needs beside the baseline.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Demand {
+pub(crate) struct Demand {
     /// The share of all memory that vLLM will ask to be free (`gpu_memory_utilization`); absent if it will not ask (its
     /// cache's size is given in bytes), or nothing is to be started.
     pub share: Option<f64>,
@@ -27,7 +27,7 @@ pub struct Demand {
 
 /// The devices of a session and how much of each was in use at its beginning.
 #[derive(Debug, Clone)]
-pub struct Gate {
+pub(crate) struct Gate {
     platform: Platform,
     baseline: Vec<u64>,
 }
@@ -42,7 +42,7 @@ struct Memory {
 impl Gate {
     /// Takes the memory now in use on the first `devices` visible devices (as many as an engine uses) as the baseline.
     /// Blocks shortly; to be called when nothing of the session has been started yet.
-    pub fn baseline(platform: Platform, devices: usize) -> Result<Self, DeviceError> {
+    pub(crate) fn baseline(platform: Platform, devices: usize) -> Result<Self, DeviceError> {
         Ok(Self {
             platform,
             baseline: Memory::read(platform, devices)?.used,
@@ -51,7 +51,7 @@ impl Gate {
 
     /// Polls until the memory is back at the baseline and the demand can be met, at most for `timeout`. Polls at least
     /// once. The reading says whether it passed, and if not, who holds what; `run` is the id of this run.
-    pub async fn wait(
+    pub(crate) async fn wait(
         &self,
         demand: Demand,
         timeout: Duration,
@@ -88,7 +88,7 @@ impl Gate {
     }
 
     /// What to say of a reading that did not pass.
-    pub fn explain(&self, reading: &GateReading, demand: Demand) -> String {
+    pub(crate) fn explain(&self, reading: &GateReading, demand: Demand) -> String {
         let used: u64 = reading.used_bytes.iter().sum();
         let baseline: u64 = reading.baseline_bytes.iter().sum();
         let waited = Duration::from_nanos(reading.waited_ns).as_secs();

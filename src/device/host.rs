@@ -5,7 +5,7 @@ use std::fs;
 use crate::record::Host;
 
 /// Describes this machine.
-pub fn host() -> Host {
+pub(crate) fn host() -> Host {
     let uname = nix::sys::utsname::uname().ok();
     let text = |part: Option<&std::ffi::OsStr>| {
         part.map(|text| text.to_string_lossy().into_owned())

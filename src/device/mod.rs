@@ -10,7 +10,7 @@ mod platform;
 mod processes;
 mod reading;
 
-pub use gate::{Demand, Gate};
-pub use host::host;
-pub use platform::Platform;
-pub use reading::{DeviceError, neighbours, survey};
+pub(crate) use gate::{Demand, Gate};
+pub(crate) use host::host;
+pub(crate) use platform::Platform;
+pub(crate) use reading::{DeviceError, neighbours, survey};

@@ -10,7 +10,7 @@ use super::{ascend, nvidia};
 /// A kind of accelerator, by vLLM's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Platform {
+pub(crate) enum Platform {
     /// No accelerator.
     Cpu,
     /// NVIDIA.
@@ -22,7 +22,7 @@ pub enum Platform {
 impl Platform {
     /// NVIDIA if its management library loads and finds a device, Ascend if there is `/dev/davinci0` (any number) or
     /// `npu-smi`, otherwise the processor. Device selections (`CUDA_VISIBLE_DEVICES` ...) do not matter.
-    pub fn detect() -> Self {
+    pub(crate) fn detect() -> Self {
         if nvidia::is_there() {
             Self::Cuda
         } else if has_davinci() || ascend::tool().is_some() {

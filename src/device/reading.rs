@@ -6,7 +6,7 @@ use crate::record::{DeviceInfo, Neighbour};
 
 /// The devices could not be read.
 #[derive(Debug, thiserror::Error)]
-pub enum DeviceError {
+pub(crate) enum DeviceError {
     /// NVIDIA's management library.
     #[error("cannot read the NVIDIA devices: {0}")]
     Nvidia(#[from] nvml_wrapper::error::NvmlError),
@@ -58,12 +58,12 @@ pub(super) fn read(platform: Platform) -> Result<Vec<Reading>, DeviceError> {
 }
 
 /// What the visible devices are; empty on CPU.
-pub fn survey(platform: Platform) -> Result<Vec<DeviceInfo>, DeviceError> {
+pub(crate) fn survey(platform: Platform) -> Result<Vec<DeviceInfo>, DeviceError> {
     Ok(read(platform)?.into_iter().map(|r| r.info).collect())
 }
 
 /// Processes on the first `devices` visible devices that do not belong to the run with the id `ours`.
-pub fn neighbours(
+pub(crate) fn neighbours(
     platform: Platform,
     devices: usize,
     ours: Option<&str>,

@@ -13,6 +13,7 @@ mod session;
 mod surroundings;
 
 pub use offline::{OfflineEngine, OfflineSession};
-pub use probe::{Probe, ProbeError, probe};
+pub(crate) use probe::{Probe, probe};
 pub use server::{ServerEngine, ServerSession};
-pub use session::{Engine, Launch, LoadShape, Session, StepRequest, Timed, Urgency};
+pub(crate) use session::Timed;
+pub use session::{Engine, Launch, LoadShape, Session, StepRequest, Urgency};

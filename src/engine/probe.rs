@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_mins(5);
 
 /// An installed vLLM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Probe {
+pub(crate) struct Probe {
     /// Versions by package name: `vllm`, `python`, `torch`, `vllm-ascend` ...
     pub versions: BTreeMap<String, String>,
     /// The platform as vLLM names it: `cpu`, `cuda`, `npu`; empty if it found none.
@@ -31,7 +31,7 @@ pub struct Probe {
 
 impl Probe {
     /// Of `names`, those that this vLLM does not know as engine arguments, each with the names nearest to it.
-    pub fn unknown<'a>(
+    pub(crate) fn unknown<'a>(
         &self,
         names: impl IntoIterator<Item = &'a str>,
     ) -> Vec<(&'a str, Vec<String>)> {
@@ -64,7 +64,7 @@ impl Probe {
 
 /// Why an interpreter cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum ProbeError {
+pub(crate) enum ProbeError {
     /// There is no such program.
     #[error("cannot start the Python interpreter {}", python.display())]
     NoPython {
@@ -96,7 +96,7 @@ pub enum ProbeError {
 
 impl ProbeError {
     /// What to do about it.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NoPython { .. } | Self::NoVllm { .. } => Some(
                 "name an interpreter that has vLLM with --python PATH, or set `python = \"managed\"` to let rollbench make one (vLLM for CPU)",
@@ -120,7 +120,7 @@ struct Found {
 
 /// Asks `python` (a path, or a name in `PATH`) what its vLLM is. `env` is set on top of what is inherited. Answers are
 /// kept in the folder `cache`.
-pub async fn probe(
+pub(crate) async fn probe(
     python: &Path,
     env: &BTreeMap<String, String>,
     cache: &Path,

@@ -15,7 +15,7 @@ use crate::record::{
 pub(crate) const MAIN_WORKLOAD: &str = "main";
 
 /// Describes the session `id` that runs `plan`. `argv` must be redacted.
-pub fn session(id: &str, plan: &Plan, argv: Vec<String>) -> Session {
+pub(crate) fn session(id: &str, plan: &Plan, argv: Vec<String>) -> Session {
     let settings = &plan.settings;
     let order = plan.order.iter().map(|block| {
         block

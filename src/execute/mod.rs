@@ -9,7 +9,7 @@ mod start;
 
 use std::path::PathBuf;
 
-pub use describe::session;
+pub(crate) use describe::session;
 
 use crate::device::Gate;
 use crate::engine::Engine;
@@ -23,7 +23,7 @@ use start::{Ending, Slot};
 
 /// Everything that an execution works with.
 #[derive(Debug)]
-pub struct Run<'a> {
+pub(crate) struct Run<'a> {
     /// What is run.
     pub plan: &'a Plan,
     /// The session it belongs to.
@@ -52,7 +52,7 @@ pub struct Run<'a> {
 
 /// What becomes of earlier records of the same cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resume {
+pub(crate) enum Resume {
     /// They are set aside and everything is measured anew.
     No,
     /// Their complete engine starts are kept; refused if anything changed.
@@ -63,7 +63,7 @@ pub enum Resume {
 
 /// Why going on is pointless. A cell that fails is no such reason: it is a record and a count.
 #[derive(Debug, thiserror::Error)]
-pub enum ExecuteError {
+pub(crate) enum ExecuteError {
     /// A refused resume, or a defect.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -74,7 +74,7 @@ pub enum ExecuteError {
 
 /// How an execution went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// Engine starts that are complete.
     pub complete: u32,
     /// Engine starts that failed.
@@ -87,7 +87,10 @@ pub struct Tally {
 
 /// Runs the plan of `run` on `engine`. Returns when all that was measured is on the disk, or a signal has ended the wait
 /// for that: see [`Store::pending`].
-pub async fn execute<E: Engine>(mut run: Run<'_>, engine: &E) -> Result<Tally, ExecuteError> {
+pub(crate) async fn execute<E: Engine>(
+    mut run: Run<'_>,
+    engine: &E,
+) -> Result<Tally, ExecuteError> {
     let mut outcome = measure(&mut run, engine).await;
     let signal = disk::wait_until_writable(&mut run).await;
     if let Ok(tally) = &mut outcome {

@@ -9,7 +9,7 @@ const MADE_AHEAD: usize = 1024;
 
 /// `requests`, made on a thread of their own so that the load never waits for them to be drawn and encoded. The
 /// thread ends when nobody takes them any more.
-pub fn made_ahead(
+pub(crate) fn made_ahead(
     requests: impl Iterator<Item = Request> + Send + 'static,
 ) -> io::Result<impl Iterator<Item = Request> + Send> {
     let (sender, receiver) = std::sync::mpsc::sync_channel(MADE_AHEAD);

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Asks one server.
 #[derive(Debug, Clone)]
-pub struct Control {
+pub(crate) struct Control {
     client: Client,
     base: String,
     api_key: Option<String>,
@@ -22,7 +22,7 @@ pub struct Control {
 
 /// A model that a server has.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct ServedModel {
+pub(crate) struct ServedModel {
     /// Its name there.
     pub id: String,
     /// Where it was loaded from; not every server tells.
@@ -40,7 +40,7 @@ struct Models {
 
 /// A question that got no usable answer.
 #[derive(Debug, thiserror::Error)]
-pub enum ControlError {
+pub(crate) enum ControlError {
     /// The request did not come through.
     #[error("cannot reach {url}: {reason}")]
     Unreachable {
@@ -74,7 +74,7 @@ impl Control {
     ///
     /// # Errors
     /// If no HTTP client can be made.
-    pub fn new(base: &str, api_key: Option<String>) -> Result<Self, ControlError> {
+    pub(crate) fn new(base: &str, api_key: Option<String>) -> Result<Self, ControlError> {
         let client = Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -89,7 +89,7 @@ impl Control {
     }
 
     /// The models that the server has.
-    pub async fn models(&self) -> Result<Vec<ServedModel>, ControlError> {
+    pub(crate) async fn models(&self) -> Result<Vec<ServedModel>, ControlError> {
         let (url, body) = self.get("/v1/models").await?;
         serde_json::from_slice::<Models>(&body)
             .map(|models| models.data)
@@ -100,7 +100,7 @@ impl Control {
     }
 
     /// The version that the server says it has; absent if it does not say.
-    pub async fn version(&self) -> Option<String> {
+    pub(crate) async fn version(&self) -> Option<String> {
         #[derive(Deserialize)]
         struct Version {
             version: String,
@@ -110,24 +110,24 @@ impl Control {
     }
 
     /// Whether `/health` says so.
-    pub async fn is_healthy(&self) -> bool {
+    pub(crate) async fn is_healthy(&self) -> bool {
         self.get("/health").await.is_ok()
     }
 
     /// The server's metrics as text; absent if it has none.
-    pub async fn metrics(&self) -> Option<String> {
+    pub(crate) async fn metrics(&self) -> Option<String> {
         let (_, body) = self.get("/metrics").await.ok()?;
         Some(String::from_utf8_lossy(&body).into_owned())
     }
 
     /// The server's counters; absent if it has none that we know.
-    pub async fn reading(&self) -> Option<ServerReading> {
+    pub(crate) async fn reading(&self) -> Option<ServerReading> {
         let reading = ServerReading::parse(&self.metrics().await?);
         (!reading.is_empty()).then_some(reading)
     }
 
     /// Empties the prefix cache; false if the server does not let us (vLLM: only with `VLLM_SERVER_DEV_MODE=1`).
-    pub async fn reset_prefix_cache(&self) -> bool {
+    pub(crate) async fn reset_prefix_cache(&self) -> bool {
         let request = self.authorized(
             self.client
                 .post(format!("{}/reset_prefix_cache", self.base)),

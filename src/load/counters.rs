@@ -2,7 +2,7 @@
 
 /// One reading. A value that the server does not tell is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct ServerReading {
+pub(crate) struct ServerReading {
     /// Requests running, all engines of the server together.
     pub running: Option<f64>,
     /// Requests waiting, all engines together.
@@ -19,7 +19,7 @@ pub struct ServerReading {
 
 impl ServerReading {
     /// Reads Prometheus' text format; lines that are none of ours are passed over.
-    pub fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let mut reading = Self::default();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let name = line.split(['{', ' ']).next().unwrap_or_default();
@@ -53,7 +53,7 @@ impl ServerReading {
     }
 
     /// Whether the server tells anything that we know.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }

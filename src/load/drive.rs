@@ -20,7 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// What a driven run gives.
 #[derive(Debug)]
-pub struct Driven {
+pub(crate) struct Driven {
     /// What the client measured.
     pub outcome: Outcome,
     /// What the server told meanwhile; absent if it tells nothing.
@@ -31,7 +31,7 @@ pub struct Driven {
 
 /// How far a run is.
 #[derive(Debug, Clone, Copy)]
-pub struct Glimpse {
+pub(crate) struct Glimpse {
     /// Sequences that are over.
     pub finished: u64,
     /// Chunks that came: about as many tokens.
@@ -39,7 +39,7 @@ pub struct Glimpse {
 }
 
 /// Runs `load` on a thread of its own and scrapes the server meanwhile. Dropping the future ends the run.
-pub async fn drive(
+pub(crate) async fn drive(
     load: Load,
     requests: impl Iterator<Item = Request> + Send + 'static,
     control: &Control,

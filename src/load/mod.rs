@@ -21,19 +21,20 @@ mod sse;
 mod target;
 mod turns;
 
-pub use ahead::made_ahead;
-pub use chunk::{ChoiceDelta, Chunk, ChunkError, Usage};
-pub use control::{Control, ControlError, ServedModel};
-pub use counters::ServerReading;
-pub use drive::{Driven, Glimpse, drive};
-pub use http::{Decoded, Head, HttpError, ResponseDecoder};
-pub use limits::{Timeouts, TooManyStreams, allow_streams};
+pub(crate) use ahead::made_ahead;
+pub use chunk::Chunk;
+pub(crate) use control::{Control, ControlError};
+pub(crate) use drive::{Driven, Glimpse, drive};
+pub use http::{Decoded, ResponseDecoder};
+pub use limits::{Timeouts, allow_streams};
 pub use outcome::Outcome;
-pub use pacing::{Limit, Pacing, PacingError, Shape, Spread};
-pub use request::{Expected, Request, RequestEncoder, UnequalLengths};
+pub(crate) use pacing::Shape;
+pub use pacing::{Limit, Pacing, Spread};
+pub use request::{Expected, Request, RequestEncoder};
 pub use run::{Load, LoadError, Watch, run};
-pub use sse::{EventTooLong, SseEvent, SseParser};
-pub use target::{Api, Target, TargetError};
+pub use sse::SseParser;
+pub(crate) use target::TargetError;
+pub use target::{Api, Target};
 
 /// At most `limit` bytes of foreign text, fit for a message: one line, cut with `...`, unprintable characters escaped.
 pub(crate) fn excerpt(bytes: &[u8], limit: usize) -> String {

@@ -10,7 +10,7 @@ use crate::workload::Vocabulary;
 
 /// The decided run.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The settings it follows from.
     pub settings: Settings,
     /// Every selected cell, in declaration order.
@@ -25,12 +25,12 @@ pub struct Plan {
 
 impl Plan {
     /// The cells that run, in declaration order.
-    pub fn runs(&self) -> impl Iterator<Item = &PlannedCell> {
+    pub(crate) fn runs(&self) -> impl Iterator<Item = &PlannedCell> {
         self.cells.iter().filter(|cell| cell.skip.is_none())
     }
 
     /// The cells that do not, with their reasons.
-    pub fn skips(&self) -> impl Iterator<Item = (&PlannedCell, &Skip)> {
+    pub(crate) fn skips(&self) -> impl Iterator<Item = (&PlannedCell, &Skip)> {
         self.cells
             .iter()
             .filter_map(|cell| Some((cell, cell.skip.as_ref()?)))
@@ -39,7 +39,7 @@ impl Plan {
 
 /// One engine start of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Turn {
+pub(crate) struct Turn {
     /// Index into [`Plan::cells`].
     pub cell: usize,
     /// The cell itself, or the baseline a second time.
@@ -48,7 +48,7 @@ pub struct Turn {
 
 /// One selected cell.
 #[derive(Debug, Clone)]
-pub struct PlannedCell {
+pub(crate) struct PlannedCell {
     /// Its merged settings.
     pub settings: CellSettings,
     /// What its checkpoint is; absent if there is none.

@@ -8,7 +8,7 @@ use crate::units::{CellId, ModelId};
 
 /// One reason.
 #[derive(Debug, thiserror::Error)]
-pub enum PlanError {
+pub(crate) enum PlanError {
     /// The folder exists and is no checkpoint.
     #[error("the checkpoint of {cell} cannot be used: {source}")]
     Checkpoint {
@@ -65,7 +65,7 @@ impl PlanError {
 
 /// Every reason.
 #[derive(Debug)]
-pub struct PlanErrors(pub Vec<PlanError>);
+pub(crate) struct PlanErrors(pub Vec<PlanError>);
 
 impl fmt::Display for PlanErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

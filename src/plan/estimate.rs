@@ -14,7 +14,7 @@ use crate::units::Seconds;
 
 /// An estimate, and what it rests on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Estimate {
+pub(crate) struct Estimate {
     /// In total.
     pub total_s: f64,
     /// What it rests on.
@@ -24,7 +24,7 @@ pub struct Estimate {
 /// What an estimate rests on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Basis {
+pub(crate) enum Basis {
     /// Earlier records of all cells.
     Records,
     /// Earlier records of some, usual times for the others.
@@ -143,7 +143,7 @@ fn tokens(settings: &Settings) -> f64 {
 
 impl Estimate {
     /// `about 5 min, assuming what such engines usually take`.
-    pub fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         let minutes = self.total_s / 60.0;
         let time = match minutes {
             m if m < 1.5 => format!("{:.0} s", (self.total_s / 10.0).ceil() * 10.0),

@@ -14,7 +14,7 @@ use crate::workload::describe;
 const SCHEMA: &str = "rollbench.plan/1";
 
 /// The whole plan. Every value has its origin beside it.
-pub fn to_json(plan: &Plan) -> Value {
+pub(crate) fn to_json(plan: &Plan) -> Value {
     let settings = &plan.settings;
     let matrix = &settings.matrix;
     let turn = |turn: &Turn| json!({ "cell": plan.cells[turn.cell].settings.id.to_string(), "arm": turn.arm });

@@ -22,7 +22,7 @@ use crate::units::{CellId, ModelId};
 /// # Errors
 /// Every checkpoint that is there and cannot be used, and every model that cannot take the workload. A plan in which all
 /// cells are skipped is none: [`Plan::runs`] is empty then.
-pub fn make(
+pub(crate) fn make(
     settings: Settings,
     hub: &HubCache,
     managed: &dyn Fn(&str) -> Result<PathBuf, String>,

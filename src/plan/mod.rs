@@ -13,9 +13,8 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-pub use decided::{Plan, PlannedCell, Turn};
-pub use error::{PlanError, PlanErrors};
-pub use estimate::{Basis, Estimate};
-pub use json::to_json;
-pub use make::make;
-pub use text::{matrix_line, to_text};
+pub(crate) use decided::{Plan, PlannedCell, Turn};
+pub(crate) use error::{PlanError, PlanErrors};
+pub(crate) use json::to_json;
+pub(crate) use make::make;
+pub(crate) use text::to_text;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::estimate::Basis;
 use super::*;
 use crate::checkpoint::HubCache;
 use crate::config::{LoadRequest, Overrides, load};

@@ -16,7 +16,7 @@ use crate::workload::{Description, LengthSummary, Placement, describe};
 const LEFT: usize = 10;
 
 /// The whole plan. Its first line says which matrix it is and why.
-pub fn to_text(plan: &Plan) -> String {
+pub(crate) fn to_text(plan: &Plan) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = Text { plan }.write(&mut text);
@@ -24,7 +24,7 @@ pub fn to_text(plan: &Plan) -> String {
 }
 
 /// Which matrix it is and why, in one line: also the first line of a run.
-pub fn matrix_line(plan: &Plan) -> String {
+pub(crate) fn matrix_line(plan: &Plan) -> String {
     let source = &plan.settings.matrix.source;
     format!("{:LEFT$}  {source} ({})", "matrix", source.why())
 }

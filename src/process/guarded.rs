@@ -42,7 +42,7 @@ const IGNORED: [Signal; 6] = [
 const ROUND: Duration = Duration::from_millis(5);
 
 /// The whole life of a guard: `rollbench __guard`. Not for people.
-pub fn guard_main() -> ExitCode {
+pub(crate) fn guard_main() -> ExitCode {
     match guard() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

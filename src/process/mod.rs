@@ -3,7 +3,6 @@
 
 mod guard;
 mod guarded;
-mod limits;
 mod orphans;
 mod patience;
 mod pidfd;
@@ -17,16 +16,16 @@ mod sweep;
 mod wait;
 mod wire;
 
-pub use guard::{Guard, GuardedCommand, SpawnError, SweepReport};
-pub use guarded::guard_main;
-pub use limits::raise_open_files;
-pub use patience::Patience;
+pub use guard::{Guard, GuardedCommand, SpawnError};
+pub(crate) use guarded::guard_main;
+pub(crate) use patience::Patience;
 pub(crate) use procfs::{Snapshot, Stat, uid, variable};
-pub use rundir::{
-    LEASE_MODULE, LEASE_PY, LEASE_VARIABLE, RUN_VARIABLE, RunDir, RunDirError, RunInfo,
-};
-pub use signals::Interrupt;
+pub use rundir::RunDir;
+#[cfg(test)]
+pub(crate) use rundir::RunInfo;
+pub(crate) use rundir::{LEASE_MODULE, LEASE_PY, RUN_VARIABLE, RunDirError};
+pub(crate) use signals::Interrupt;
 pub(crate) use stale::user_name;
-pub use stale::{DeadRun, Leftovers, Process, leftovers, others};
-pub use supervise::supervise_main;
-pub use suspend::{Pause, SuspendMark, SuspendWatch};
+pub(crate) use stale::{DeadRun, Leftovers, Process, leftovers, others};
+pub(crate) use supervise::supervise_main;
+pub(crate) use suspend::SuspendWatch;

@@ -11,7 +11,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// How much longer something may take. Counts only time in which this process ran.
 #[derive(Debug)]
-pub struct Patience {
+pub(crate) struct Patience {
     limit: Duration,
     left: Duration,
     looked: Instant,
@@ -19,7 +19,7 @@ pub struct Patience {
 
 impl Patience {
     /// From now on.
-    pub fn new(limit: Duration) -> Self {
+    pub(crate) fn new(limit: Duration) -> Self {
         Self {
             limit,
             left: limit,
@@ -28,17 +28,17 @@ impl Patience {
     }
 
     /// What it was at its beginning.
-    pub fn limit(&self) -> Duration {
+    pub(crate) fn limit(&self) -> Duration {
         self.limit
     }
 
     /// Begins anew.
-    pub fn renew(&mut self) {
+    pub(crate) fn renew(&mut self) {
         *self = Self::new(self.limit);
     }
 
     /// Waits until it is over. A wait that is dropped and begun again counts on.
-    pub async fn over(&mut self) {
+    pub(crate) async fn over(&mut self) {
         while !self.is_over() {
             sleep(self.left.min(LOOK_EVERY)).await;
         }

@@ -18,21 +18,21 @@ use super::procfs::Stat;
 use crate::error::PathError;
 
 /// The environment variable that marks every process of a run with the run's id.
-pub const RUN_VARIABLE: &str = "ROLLBENCH_RUN";
+pub(crate) const RUN_VARIABLE: &str = "ROLLBENCH_RUN";
 /// The environment variable that names the lease of a run, a FIFO in the run's folder.
-pub const LEASE_VARIABLE: &str = "ROLLBENCH_LEASE";
+pub(crate) const LEASE_VARIABLE: &str = "ROLLBENCH_LEASE";
 /// The Python module that holds the lease. Its text is to be written beside the engine's main module, under
 /// [`LEASE_MODULE`], and to be imported there at module level.
-pub const LEASE_PY: &str = include_str!("lease.py");
+pub(crate) const LEASE_PY: &str = include_str!("lease.py");
 /// The file name of [`LEASE_PY`].
-pub const LEASE_MODULE: &str = "rollbench_lease.py";
+pub(crate) const LEASE_MODULE: &str = "rollbench_lease.py";
 
 /// Unix socket names hold 107 bytes; vLLM and multiprocessing append up to 40, our own part is about 35.
 const LONGEST_TMPDIR: usize = 30;
 
 /// What a run says of itself to those who find its folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RunInfo {
+pub(crate) struct RunInfo {
     /// Random, unique; the value of [`RUN_VARIABLE`].
     pub id: String,
     /// The boot in which `pid` and `start_ticks` mean something.

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 /// Receives SIGINT, SIGTERM and SIGHUP. Clones see the same signals; every method may be called again and dropped.
 #[derive(Debug, Clone)]
-pub struct Interrupt {
+pub(crate) struct Interrupt {
     /// The signals so far, as numbers.
     received: watch::Receiver<Vec<i32>>,
 }
@@ -17,7 +17,7 @@ pub struct Interrupt {
 impl Interrupt {
     /// Takes the signals over from now on. Must be called within a tokio runtime. A SIGHUP that whoever started
     /// rollbench has chosen to ignore (`nohup`) stays ignored.
-    pub fn install() -> io::Result<Self> {
+    pub(crate) fn install() -> io::Result<Self> {
         let (sender, received) = watch::channel(Vec::new());
         for kind in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
             if kind == Signal::SIGHUP && is_ignored(kind) {
@@ -35,17 +35,17 @@ impl Interrupt {
     }
 
     /// The first signal that came; absent so far.
-    pub fn signal(&self) -> Option<i32> {
+    pub(crate) fn signal(&self) -> Option<i32> {
         self.received.borrow().first().copied()
     }
 
     /// Waits for the first signal and returns its number: stop in order.
-    pub async fn first(&self) -> i32 {
+    pub(crate) async fn first(&self) -> i32 {
         self.nth(0).await
     }
 
     /// Waits for the second signal and returns its number: stop at once.
-    pub async fn second(&self) -> i32 {
+    pub(crate) async fn second(&self) -> i32 {
         self.nth(1).await
     }
 

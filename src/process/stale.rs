@@ -17,7 +17,7 @@ use crate::record::Leak;
 
 /// Every run of this user that has left a trace.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Leftovers {
+pub(crate) struct Leftovers {
     /// Runs whose rollbench is gone.
     pub dead: Vec<DeadRun>,
     /// Runs that are going on; they are nobody's to clean.
@@ -28,7 +28,7 @@ pub struct Leftovers {
 
 /// A run whose rollbench is gone.
 #[derive(Debug, Clone, Serialize)]
-pub struct DeadRun {
+pub(crate) struct DeadRun {
     /// Its id.
     pub id: String,
     /// What it said of itself; absent if it was killed before it could.
@@ -43,7 +43,7 @@ pub struct DeadRun {
 
 /// A process as a listing shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Process {
+pub(crate) struct Process {
     /// Its process id.
     pub pid: u32,
     /// The user it runs as; the number where there is no name.
@@ -66,7 +66,7 @@ impl Process {
 }
 
 /// Looks for what killed runs of this user have left, and touches nothing.
-pub fn leftovers() -> Leftovers {
+pub(crate) fn leftovers() -> Leftovers {
     let mut marked = marked();
     let mut found = Leftovers::default();
     for folder in rundir::roots()
@@ -112,7 +112,7 @@ pub fn leftovers() -> Leftovers {
 impl DeadRun {
     /// Ends its processes and removes its files. Returns the processes that were there; if one could not be ended, the
     /// files stay, so that it is found again.
-    pub fn end(&self) -> Vec<Leak> {
+    pub(crate) fn end(&self) -> Vec<Leak> {
         let mut sweeper = Sweeper::begin();
         if let Some(info) = &self.info {
             loop {
@@ -135,7 +135,7 @@ impl DeadRun {
 
 /// Processes of any user whose name and command line are `like` something, without those that bear a run's mark. For
 /// listings only: nothing is ever ended because of its name.
-pub fn others(like: impl Fn(&str, &str) -> bool) -> Vec<Process> {
+pub(crate) fn others(like: impl Fn(&str, &str) -> bool) -> Vec<Process> {
     let snapshot = Snapshot::take();
     let mut others: Vec<Process> = snapshot
         .all()

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Supervises the program until it ends or a signal comes; says who is who on stdout, and at the end what was swept, as
 /// JSON Lines. The program's output goes to `supervise.log` in the working directory.
-pub fn supervise_main() -> ExitCode {
+pub(crate) fn supervise_main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

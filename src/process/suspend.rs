@@ -19,18 +19,18 @@ static CONTINUED: AtomicU64 = AtomicU64::new(0);
 
 /// Notices stops (Ctrl-Z, SIGSTOP) of this process and suspends of the machine.
 #[derive(Debug, Clone, Copy)]
-pub struct SuspendWatch(());
+pub(crate) struct SuspendWatch(());
 
 /// A moment to look back to.
 #[derive(Debug, Clone, Copy)]
-pub struct SuspendMark {
+pub(crate) struct SuspendMark {
     continued: u64,
     slept_ns: u64,
 }
 
 /// What stood still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pause {
+pub(crate) enum Pause {
     /// This process was stopped and continued.
     Stopped,
     /// The machine was suspended for so long.
@@ -53,9 +53,14 @@ impl std::fmt::Display for Pause {
     }
 }
 
+#[expect(
+    clippy::unused_self,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "only who installed the watch may ask it"
+)]
 impl SuspendWatch {
     /// Begins to notice.
-    pub fn install() -> std::io::Result<Self> {
+    pub(crate) fn install() -> std::io::Result<Self> {
         let action = SigAction::new(
             SigHandler::Handler(count),
             SaFlags::SA_RESTART,
@@ -68,7 +73,7 @@ impl SuspendWatch {
     }
 
     /// Now.
-    pub fn mark(&self) -> SuspendMark {
+    pub(crate) fn mark(&self) -> SuspendMark {
         SuspendMark {
             continued: CONTINUED.load(Ordering::SeqCst),
             slept_ns: boot_ns().saturating_sub(mono_ns()),
@@ -77,7 +82,7 @@ impl SuspendWatch {
 
     /// Whether anything stood still since `mark`. A SIGCONT that nothing stopped before (the shell's `fg`) counts: a step
     /// too many measured twice is better than a wrong one.
-    pub fn since(&self, mark: &SuspendMark) -> Option<Pause> {
+    pub(crate) fn since(&self, mark: &SuspendMark) -> Option<Pause> {
         self.mark().after(mark)
     }
 }

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use crate::event::Envelope;
 
 /// Shows the stream on stderr until it ends: a live line on a terminal, plain lines elsewhere.
-pub fn show(mut events: UnboundedReceiver<Envelope>) -> JoinHandle<()> {
+pub(crate) fn show(mut events: UnboundedReceiver<Envelope>) -> JoinHandle<()> {
     tokio::spawn(async move {
         if std::io::stderr().is_terminal() {
             terminal::show(&mut events).await;

@@ -10,7 +10,7 @@ use crate::error::PathError;
 /// Writes `path` through a temporary file beside it: write, sync, rename, sync of the folder. Mode 0600.
 ///
 /// After an error the earlier file is as it was and the temporary one is gone.
-pub fn write_atomic(
+pub(crate) fn write_atomic(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> Result<(), PathError> {

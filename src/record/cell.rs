@@ -10,7 +10,7 @@ use super::start::EngineStart;
 use crate::units::{CellId, Mode, ModelId, PrecisionId};
 
 /// The version of the record's format. A reader refuses any other.
-pub const SCHEMA: &str = "rollbench.cell/1";
+pub(crate) const SCHEMA: &str = "rollbench.cell/1";
 
 /// Everything measured of one cell in one mode.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -7,13 +7,13 @@ use jiff::Timestamp;
 use crate::units::{CellId, Mode};
 
 /// The folder of records below `--out`.
-pub const RESULTS: &str = "benchmark_results";
+pub(crate) const RESULTS: &str = "benchmark_results";
 /// Where earlier records go when their cell is measured anew.
 pub(crate) const PREVIOUS: &str = "previous";
 const JOURNAL: &str = ".journal";
 
 /// The name of a cell's record: `<model>_<precision>.json`, online `<model>_<precision>.online.json`.
-pub fn record_name(cell: &CellId, mode: Mode) -> String {
+pub(crate) fn record_name(cell: &CellId, mode: Mode) -> String {
     match mode {
         Mode::Offline => format!("{cell}.json"),
         Mode::Online => format!("{cell}.online.json"),
@@ -33,7 +33,7 @@ pub(crate) fn previous_dir(results: &Path, started: Timestamp) -> PathBuf {
 }
 
 /// The results folder that `dir` means: itself, or its `benchmark_results`.
-pub fn results_dir(dir: &Path) -> PathBuf {
+pub(crate) fn results_dir(dir: &Path) -> PathBuf {
     let below = dir.join(RESULTS);
     if below.is_dir() {
         below

@@ -14,7 +14,7 @@ mod layout;
 mod lock;
 mod point;
 mod read;
-pub mod redact;
+pub(crate) mod redact;
 mod replay;
 mod resume;
 mod start;
@@ -23,26 +23,32 @@ mod store;
 mod tokens;
 mod validate;
 
-pub use atomic::write_atomic;
-pub use import::{Foreign, ForeignResult, Tool};
-pub use layout::{RESULTS, record_name, results_dir};
-pub use lock::LockHolder;
-pub use read::{Found, PassedOver, read_results};
-pub use resume::{Change, ResumeState, engine_fingerprint, hex};
-pub use store::{Fault, Recovered, Saved, Store, StoreError};
+pub(crate) use atomic::write_atomic;
+pub(crate) use import::{Foreign, Tool};
+pub(crate) use layout::{RESULTS, record_name, results_dir};
+pub(crate) use lock::LockHolder;
+pub(crate) use read::{Found, PassedOver, read_results};
+pub(crate) use resume::{Change, ResumeState, hex};
+pub use store::Store;
+pub(crate) use store::{Saved, StoreError};
 
-pub use cell::{
-    CellInfo, CellRecord, CellStatus, CheckpointInfo, Fingerprint, Inference, Labels, MatrixInfo,
-    PlanInfo, SCHEMA, Session, Setting, Skip, WorkloadInfo,
+pub(crate) use cell::Session;
+pub(crate) use cell::{
+    CellInfo, CheckpointInfo, Fingerprint, Inference, Labels, MatrixInfo, PlanInfo, SCHEMA,
+    Setting, Skip, WorkloadInfo,
 };
-pub use point::{Point, Ramp};
+pub use cell::{CellRecord, CellStatus};
+pub(crate) use point::{Point, Ramp};
 pub use start::{
-    Arm, ClockStamp, DeviceInfo, Difference, EngineFacts, EngineStart, ExitStatus, Failure,
-    FailureKind, Gate, GateReading, Holder, Host, Leak, Neighbour, Phase, Profile, StartStatus,
-    Stop,
+    Arm, EngineFacts, EngineStart, ExitStatus, Failure, FailureKind, Phase, StartStatus,
 };
-pub use step::{
-    ClientFacts, Counted, Counters, FinishSource, OnlineColumns, ReadLag, Role, Sequences,
-    ServerSeries, Sidecar, Step, StepStatus, Submitted, Timeline,
+pub(crate) use start::{
+    ClockStamp, DeviceInfo, Difference, Gate, GateReading, Holder, Host, Leak, Neighbour, Stop,
 };
-pub use tokens::{ChunkTokens, TokenRow, TokenTimes, TokenTimesError, read_tokens, write_tokens};
+pub(crate) use step::{
+    ClientFacts, Counted, Counters, OnlineColumns, ReadLag, ServerSeries, Sidecar, Submitted,
+    Timeline,
+};
+pub use step::{FinishSource, Role, Sequences, Step, StepStatus};
+pub(crate) use tokens::TokenRow;
+pub use tokens::{ChunkTokens, TokenTimes, read_tokens};

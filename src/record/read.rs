@@ -21,7 +21,7 @@ use crate::error::PathError;
 
 /// One readable file.
 #[derive(Debug)]
-pub enum Found {
+pub(crate) enum Found {
     /// A record of rollbench.
     Record(Box<CellRecord>),
     /// A result of another program.
@@ -42,7 +42,7 @@ pub struct PassedOver {
 ///
 /// What a journal holds beyond the records is taken into account: as running while the session lives, as
 /// interrupted after its death.
-pub fn read_results<T: Send>(
+pub(crate) fn read_results<T: Send>(
     results: &Path,
     derive: impl Fn(Found) -> T + Sync,
 ) -> Result<(Vec<T>, Vec<PassedOver>), PathError> {

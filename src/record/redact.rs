@@ -4,13 +4,13 @@
 use serde_json::Value;
 
 /// What stands in place of a secret.
-pub const REDACTED: &str = "***";
+pub(crate) const REDACTED: &str = "***";
 
 /// Whether the value of an environment variable, flag or setting of this name is a secret.
 ///
 /// Words are parted at everything that is no letter or digit. `max_num_batched_tokens`, `tokenizer` and `pad_token_id`
 /// are none; `HF_TOKEN`, `apiKey`, `--api-key` are.
-pub fn is_secret_name(name: &str) -> bool {
+pub(crate) fn is_secret_name(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
     let words: Vec<&str> = name
         .split(|c: char| !c.is_ascii_alphanumeric())
@@ -29,7 +29,7 @@ pub fn is_secret_name(name: &str) -> bool {
 }
 
 /// The value of a variable or setting called `name`, fit to be shown.
-pub fn named(name: &str, value: &str) -> String {
+pub(crate) fn named(name: &str, value: &str) -> String {
     if is_secret_name(name) && !value.is_empty() {
         REDACTED.to_owned()
     } else {
@@ -38,7 +38,7 @@ pub fn named(name: &str, value: &str) -> String {
 }
 
 /// A command line, fit to be shown: `--api-key X`, `--api-key=X`, `NAME=X` and secrets inside other arguments.
-pub fn argv<S: AsRef<str>>(arguments: &[S]) -> Vec<String> {
+pub(crate) fn argv<S: AsRef<str>>(arguments: &[S]) -> Vec<String> {
     let mut secret_follows = false;
     arguments
         .iter()
@@ -59,7 +59,7 @@ pub fn argv<S: AsRef<str>>(arguments: &[S]) -> Vec<String> {
 }
 
 /// Redacts every string in `value` that a secret's name leads to, and secrets inside other strings.
-pub fn value(name: &str, value: &mut Value) {
+pub(crate) fn value(name: &str, value: &mut Value) {
     match value {
         Value::String(string) => *string = named(name, string),
         Value::Array(items) => items.iter_mut().for_each(|item| self::value(name, item)),
@@ -71,7 +71,7 @@ pub fn value(name: &str, value: &mut Value) {
 }
 
 /// Free text, fit to be shown: `scheme://user:password@host` loses user and password, tokens of known shape go.
-pub fn text(text: &str) -> String {
+pub(crate) fn text(text: &str) -> String {
     known_tokens(&url_passwords(text))
 }
 

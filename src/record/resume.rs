@@ -182,7 +182,7 @@ pub(crate) fn engine_changes(before: &CellRecord, now: &EngineFacts) -> Vec<Chan
 }
 
 /// The digest of an engine for [`Fingerprint::engine`](super::Fingerprint::engine): its platform and versions.
-pub fn engine_fingerprint(facts: &EngineFacts) -> String {
+pub(crate) fn engine_fingerprint(facts: &EngineFacts) -> String {
     let mut hash = Sha256::new();
     hash.update(facts.platform.as_bytes());
     for (name, version) in &facts.versions {
@@ -192,7 +192,7 @@ pub fn engine_fingerprint(facts: &EngineFacts) -> String {
 }
 
 /// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use fmt::Write;
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use self::error::StoreError;
+pub(crate) use self::error::StoreError;
 use super::atomic::{create_private_dir, remove_stale_temporaries, sync_dir};
 use super::files::{Unread, read_record, set_aside, write_record};
 use super::journal::{self, Entry, Journal};

@@ -152,7 +152,11 @@ impl TokenTimes {
 }
 
 /// Writes `tokens` to `file` in the folder of results `results`, whole or not at all.
-pub fn write_tokens(results: &Path, file: &str, tokens: &TokenTimes) -> Result<Sidecar, PathError> {
+pub(crate) fn write_tokens(
+    results: &Path,
+    file: &str,
+    tokens: &TokenTimes,
+) -> Result<Sidecar, PathError> {
     let bytes = tokens.encode();
     write_atomic(&results.join(file), |out| out.write_all(&bytes))?;
     Ok(Sidecar {

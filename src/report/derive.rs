@@ -48,7 +48,7 @@ impl DerivedCell {
 }
 
 /// Derives what a summary needs.
-pub fn derive(found: Found) -> Derived {
+pub(crate) fn derive(found: Found) -> Derived {
     match found {
         Found::Record(record) => Derived::Cells(derive_cells(&record)),
         Found::Foreign(foreign) => Derived::Foreign(foreign),

@@ -19,11 +19,7 @@ mod text;
 mod verl;
 mod write;
 
-pub use derive::{Derived, derive};
-pub use model::{
-    CalibrationRow, CellRow, Comparison, Environment, FailureRow, GeometricMeanRow, ImportedRow,
-    LeakRow, Note, Outcome, SessionRow, Summary, TrainingStepRow, WorkloadRow,
-};
-pub use prediction::{PredictedRow, Prediction, render_prediction};
-pub use sets::render_sets;
-pub use write::{FILES, Format, read, render, write_all};
+pub(crate) use prediction::{PredictedRow, Prediction, render_prediction};
+pub(crate) use sets::render_sets;
+pub(crate) use write::write_all;
+pub use write::{Format, read, render};

@@ -12,7 +12,7 @@ use crate::workload::{Description, WorkloadSpec};
 
 /// A batch that was not run, and how long each cell would take.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Prediction {
+pub(crate) struct Prediction {
     /// The batch.
     pub workload: WorkloadSpec,
     /// Its size.
@@ -25,7 +25,7 @@ pub struct Prediction {
 
 /// One cell.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct PredictedRow {
+pub(crate) struct PredictedRow {
     /// Model and precision.
     #[serde(flatten)]
     pub cell: CellId,
@@ -47,7 +47,10 @@ pub struct PredictedRow {
 }
 
 /// The prediction as text, Markdown or (in every other format) JSON.
-pub fn render_prediction(prediction: &Prediction, format: Format) -> std::io::Result<String> {
+pub(crate) fn render_prediction(
+    prediction: &Prediction,
+    format: Format,
+) -> std::io::Result<String> {
     Ok(match format {
         Format::Text { width } => text::text(sections(prediction), width),
         Format::Markdown => markdown::markdown(sections(prediction)),

@@ -8,7 +8,7 @@ use crate::stats::compare::{Row, SetComparison};
 use crate::stats::{Judgement, RatioWords};
 
 /// The comparison as text or Markdown; in every other format as JSON.
-pub fn render_sets(comparison: &SetComparison, format: Format) -> std::io::Result<String> {
+pub(crate) fn render_sets(comparison: &SetComparison, format: Format) -> std::io::Result<String> {
     Ok(match format {
         Format::Text { width } => text::text(sections(comparison), width),
         Format::Markdown => markdown::markdown(sections(comparison)),

@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use super::{Derived, Format, Summary, derive, render};
+use super::derive::{Derived, derive};
+use super::model::Summary;
+use super::write::FILES;
+use super::{Format, render};
 use crate::record::{
     CellRecord, Found, Leak, Neighbour, PassedOver, Point, StartStatus, StepStatus, Store, builder,
     read_results,
@@ -671,7 +674,7 @@ fn the_files_are_the_same_bytes_each_time_and_do_not_disturb_a_second_reading() 
         let summary = super::read(&results).unwrap();
         assert_eq!(summary.passed_over, []);
         super::write_all(&results, &summary).unwrap();
-        super::FILES.map(|file| fs::read(results.join(file)).unwrap())
+        FILES.map(|file| fs::read(results.join(file)).unwrap())
     };
     assert_eq!(write(), write());
 }

@@ -29,7 +29,8 @@ pub enum Format {
 }
 
 /// The files that [`write_all`] writes into the results folder.
-pub const FILES: [&str; 5] = [
+#[cfg(test)]
+pub(crate) const FILES: [&str; 5] = [
     "summary.txt",
     "summary.md",
     "summary.csv",
@@ -54,8 +55,8 @@ pub fn render(summary: &Summary, format: Format) -> std::io::Result<Vec<u8>> {
     })
 }
 
-/// Writes all [`FILES`], each atomically. The same records give the same bytes, wherever this is done.
-pub fn write_all(results: &Path, summary: &Summary) -> Result<(), PathError> {
+/// Writes all files of a summary, each atomically. The same records give the same bytes, wherever this is done.
+pub(crate) fn write_all(results: &Path, summary: &Summary) -> Result<(), PathError> {
     let formats = [
         ("summary.txt", Format::Text { width: None }),
         ("summary.md", Format::Markdown),

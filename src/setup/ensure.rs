@@ -18,7 +18,7 @@ use super::{SetupError, checkpoints, disk, engine};
 
 /// What was set up.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Managed {
+pub(crate) struct Managed {
     /// The interpreter that has vLLM.
     pub python: PathBuf,
     /// The folders of the checkpoints that were asked for.
@@ -27,7 +27,7 @@ pub struct Managed {
 
 /// How a set-up is coming along. There is none if nothing is missing.
 #[derive(Debug, Clone, PartialEq)]
-pub enum SetupEvent {
+pub(crate) enum SetupEvent {
     /// Somebody else is setting up.
     Waiting {
         /// Who, in words.
@@ -68,7 +68,7 @@ const CHECKPOINT: Bytes = Bytes(300_000_000);
 
 /// Makes the managed environment and the demo checkpoints `kinds`, as far as they are missing. Dropping the future
 /// ends what it started; what is unfinished then is made anew next time.
-pub async fn ensure(
+pub(crate) async fn ensure(
     paths: &Paths,
     kinds: &[DemoCheckpoint],
     mut on_event: impl FnMut(SetupEvent),

@@ -10,7 +10,7 @@ use super::paths::DemoCheckpoint;
 
 /// Why the managed environment or a demo checkpoint could not be made.
 #[derive(Debug, thiserror::Error)]
-pub enum SetupError {
+pub(crate) enum SetupError {
     /// Neither a cache directory nor a home is known.
     #[error("no cache directory: ROLLBENCH_CACHE, XDG_CACHE_HOME and HOME are all unset")]
     NoCacheDir,
@@ -77,7 +77,7 @@ pub enum SetupError {
 
 /// What an installer's output says about why it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
+pub(crate) enum Cause {
     /// The package index could not be reached.
     Network,
     /// It was reached, but its certificate was not trusted.
@@ -134,7 +134,7 @@ impl Cause {
 
 impl SetupError {
     /// What the user can do about it, a line each.
-    pub fn hints(&self) -> Vec<String> {
+    pub(crate) fn hints(&self) -> Vec<String> {
         let hints: &[&str] = match self {
             Self::NoCacheDir | Self::Cache(_) => {
                 &["set ROLLBENCH_CACHE to a writable directory with 10 GB free"]

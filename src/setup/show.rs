@@ -18,7 +18,7 @@ const DETAIL: usize = 80;
 
 /// Takes the events of one set-up.
 #[derive(Debug)]
-pub struct Show {
+pub(crate) struct Show {
     /// Absent if stderr is no terminal.
     bar: Option<ProgressBar>,
     begun: Instant,
@@ -39,7 +39,7 @@ impl Default for Show {
 
 impl Show {
     /// Shows one event.
-    pub fn event(&mut self, event: &SetupEvent) {
+    pub(crate) fn event(&mut self, event: &SetupEvent) {
         match event {
             SetupEvent::Waiting { holder } => self.line(&format!("waiting for {holder}")),
             SetupEvent::Begun { cache, needed } => self.line(&format!(

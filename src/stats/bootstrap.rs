@@ -17,7 +17,7 @@ const RESAMPLES: usize = 10_000;
 
 /// The BCa interval of the speed-up `exp(mean(differences))`, at the level of [`super::paired`]. The same seed gives
 /// the same interval. Absent below `MIN_BLOCKS` blocks.
-pub fn bca(differences: &[f64], comparisons: usize, seed: u64) -> Option<Interval> {
+pub(crate) fn bca(differences: &[f64], comparisons: usize, seed: u64) -> Option<Interval> {
     if differences.len() < MIN_BLOCKS || !differences.iter().all(|d| d.is_finite()) {
         return None;
     }

@@ -134,7 +134,7 @@ pub struct BlockLog {
 }
 
 /// The engine starts whose steps make up the cell's numbers: complete ones of the main arm.
-pub fn counted_starts(record: &CellRecord, arm: Arm) -> Vec<&EngineStart> {
+pub(crate) fn counted_starts(record: &CellRecord, arm: Arm) -> Vec<&EngineStart> {
     record
         .starts
         .iter()
@@ -144,7 +144,7 @@ pub fn counted_starts(record: &CellRecord, arm: Arm) -> Vec<&EngineStart> {
 
 /// The measured steps of a start that count: the valid ones; if it has none, those that were measured all the same,
 /// to be shown with the reason beside them.
-pub fn counted_steps(start: &EngineStart) -> Vec<&Step> {
+pub(crate) fn counted_steps(start: &EngineStart) -> Vec<&Step> {
     let measured =
         |status| move |step: &&Step| step.role == Role::Measured && step.status == status;
     let valid: Vec<_> = start
@@ -179,7 +179,7 @@ fn slo(record: &CellRecord) -> Option<Slo> {
 }
 
 /// Every step of the record, in the order of starts and steps.
-pub fn step_rows(record: &CellRecord) -> Vec<StepRow> {
+pub(crate) fn step_rows(record: &CellRecord) -> Vec<StepRow> {
     let (caps, slo) = (caps(record), slo(record));
     let rows = |start: &EngineStart| {
         let counted = if start.is_complete() {
@@ -210,7 +210,7 @@ pub fn step_rows(record: &CellRecord) -> Vec<StepRow> {
 }
 
 /// What a step cost, in seconds: its makespan or, if it sent for a given time, its makespan per output token.
-pub fn cost_s(step: &Step) -> f64 {
+pub(crate) fn cost_s(step: &Step) -> f64 {
     let makespan_s = step.makespan_ns as f64 / 1e9;
     if step.duration_s.is_none() {
         return makespan_s;

@@ -16,7 +16,7 @@ use crate::units::{CellId, Mode};
 
 /// A cell in one of its two modes, at one point of a sweep.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Key {
+pub(crate) struct Key {
     /// Model and precision.
     #[serde(flatten)]
     pub cell: CellId,
@@ -40,7 +40,7 @@ impl std::fmt::Display for Key {
 
 /// Two result sets compared.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct SetComparison {
+pub(crate) struct SetComparison {
     /// Cells that both sets have, in the order of the base set's matrix.
     pub rows: Vec<Row>,
     /// Cells that only the base set has.
@@ -57,7 +57,7 @@ pub struct SetComparison {
 
 /// One cell in both sets.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Row {
+pub(crate) struct Row {
     /// Which.
     #[serde(flatten)]
     pub key: Key,
@@ -77,7 +77,7 @@ pub struct Row {
 
 /// Something that is not the same in the two sets' manifests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ManifestDifference {
+pub(crate) struct ManifestDifference {
     /// What, such as `vllm` or `engine.args.max_num_seqs`.
     pub what: String,
     /// In the base set; `-` if it is not there.
@@ -91,7 +91,7 @@ pub struct ManifestDifference {
 /// The sets have no cell in common.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the two sets have no cell in common: {base} has {}; {new} has {}", list(.base_cells), list(.new_cells))]
-pub struct NothingInCommon {
+pub(crate) struct NothingInCommon {
     /// How the base set is called.
     pub base: String,
     /// How the new set is called.
@@ -114,7 +114,7 @@ fn list(keys: &[Key]) -> String {
 
 /// How sets are compared.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rules {
+pub(crate) struct Rules {
     /// The smallest effect of interest, 0.02 for 2 %.
     pub smallest_effect: f64,
     /// The slowdown that is one too much, 0.05 for 5 %; absent if none.
@@ -126,7 +126,7 @@ pub struct Rules {
 /// The engine starts of the two sets are independent of each other, so intervals are Welch's; they hold together at
 /// 95 % over all cells that are compared. A cell exceeds the threshold if its measured slowdown does and, where there
 /// is an interval, that interval excludes 1: noise alone fails no build.
-pub fn compare(
+pub(crate) fn compare(
     base: &[CellRecord],
     new: &[CellRecord],
     rules: Rules,
@@ -177,12 +177,12 @@ pub fn compare(
 
 impl SetComparison {
     /// Whether a cell is slower by more than the threshold.
-    pub fn exceeded(&self) -> bool {
+    pub(crate) fn exceeded(&self) -> bool {
         self.rows.iter().any(|row| row.exceeds)
     }
 
     /// Whether a cell that the base set measured is not measured in the new one.
-    pub fn lost(&self) -> bool {
+    pub(crate) fn lost(&self) -> bool {
         self.rows
             .iter()
             .any(|row| row.base_tok_s.is_some() && row.new_tok_s.is_none())
@@ -190,7 +190,7 @@ impl SetComparison {
 
     /// Whether there is a threshold and a cell of the base set to which it could not be applied: a gate that looked at
     /// nothing has not passed.
-    pub fn unjudged(&self) -> bool {
+    pub(crate) fn unjudged(&self) -> bool {
         let no_ratio = |row: &Row| row.base_tok_s.is_some() && row.speed_up.is_none();
         self.fail_above.is_some() && (!self.only_base.is_empty() || self.rows.iter().any(no_ratio))
     }

@@ -4,24 +4,24 @@ use statrs::distribution::{Continuous, ContinuousCDF, StudentsT};
 use statrs::function::erf::{erfc, erfc_inv};
 
 /// P(Z <= z) for a standard normal Z.
-pub fn normal_cdf(z: f64) -> f64 {
+pub(crate) fn normal_cdf(z: f64) -> f64 {
     0.5 * erfc(-z / std::f64::consts::SQRT_2)
 }
 
 /// The z with P(Z <= z) = `p`, for `p` in (0, 1).
-pub fn normal_quantile(p: f64) -> f64 {
+pub(crate) fn normal_quantile(p: f64) -> f64 {
     -std::f64::consts::SQRT_2 * erfc_inv(2.0 * p)
 }
 
 /// P(T <= t) for Student's t with `df` > 0 degrees of freedom, not necessarily whole (Welch).
-pub fn t_cdf(t: f64, df: f64) -> f64 {
+pub(crate) fn t_cdf(t: f64, df: f64) -> f64 {
     StudentsT::new(0.0, 1.0, df).map_or(f64::NAN, |d| d.cdf(t))
 }
 
 /// The t with P(T <= t) = `p`, for `p` in (0, 1) and `df` > 0.
 ///
 /// Newton's steps on the upper tail, which is convex there; a step that leaves the bracket is replaced by bisection.
-pub fn t_quantile(p: f64, df: f64) -> f64 {
+pub(crate) fn t_quantile(p: f64, df: f64) -> f64 {
     if p < 0.5 {
         return -t_quantile(1.0 - p, df);
     }
@@ -58,7 +58,7 @@ pub fn t_quantile(p: f64, df: f64) -> f64 {
 }
 
 /// The half-width of a two-sided t interval in units of the standard error: `level` is the confidence, 0.95 say.
-pub fn t_critical(level: f64, df: f64) -> f64 {
+pub(crate) fn t_critical(level: f64, df: f64) -> f64 {
     t_quantile(f64::midpoint(1.0, level), df)
 }
 

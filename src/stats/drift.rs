@@ -8,7 +8,7 @@ use super::interval::{mean, standard_deviation};
 
 /// A trend of log makespans over blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Drift {
+pub(crate) struct Drift {
     /// Change per block, on the logarithm; above 0: slower and slower.
     pub per_block_log: f64,
     /// Two-sided probability of a trend as strong without any.
@@ -22,7 +22,7 @@ pub struct Drift {
 /// absolute throughput of this session is not of one machine state. Absent below five blocks.
 ///
 /// `cells` holds for each cell its y per block, in the order of time.
-pub fn drift(cells: &[Vec<f64>]) -> Option<Drift> {
+pub(crate) fn drift(cells: &[Vec<f64>]) -> Option<Drift> {
     let blocks = cells.iter().map(Vec::len).min()?;
     if blocks < 5 {
         return None;
@@ -67,7 +67,7 @@ fn slope(y: &[f64]) -> (f64, f64) {
 
 /// How steady the measured steps of one engine start were.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Steadiness {
+pub(crate) struct Steadiness {
     /// Coefficient of variation of the makespans (standard deviation over mean).
     pub cv: f64,
     /// Relative change per step, least squares; absent below three steps.
@@ -75,7 +75,7 @@ pub struct Steadiness {
 }
 
 /// Absent below two steps.
-pub fn steadiness(makespans_s: &[f64]) -> Option<Steadiness> {
+pub(crate) fn steadiness(makespans_s: &[f64]) -> Option<Steadiness> {
     let cv = standard_deviation(makespans_s)? / mean(makespans_s);
     let slope = (makespans_s.len() >= 3).then(|| slope(makespans_s).0 / mean(makespans_s));
     Some(Steadiness { cv, slope })
@@ -83,7 +83,7 @@ pub fn steadiness(makespans_s: &[f64]) -> Option<Steadiness> {
 
 impl Steadiness {
     /// Worth a warning: the steps vary by more than 5 %. (2 % is common in sound starts of three steps.)
-    pub fn warn(&self) -> bool {
+    pub(crate) fn warn(&self) -> bool {
         self.cv > 0.05
     }
 }

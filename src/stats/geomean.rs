@@ -18,7 +18,7 @@ pub struct GeometricMean {
 
 /// The geometric mean of independent, paired estimates. Each model counts once, however many blocks it has; the
 /// variances of the means add up, with the degrees of freedom of Welch and Satterthwaite. Absent below two models.
-pub fn geometric_mean(estimates: &[Estimate]) -> Option<GeometricMean> {
+pub(crate) fn geometric_mean(estimates: &[Estimate]) -> Option<GeometricMean> {
     let models = estimates.len();
     if models < 2 {
         return None;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::distributions::t_critical;
 
 /// The confidence at which everything is judged, for all comparisons with one baseline together.
-pub const CONFIDENCE: f64 = 0.95;
+pub(crate) const CONFIDENCE: f64 = 0.95;
 
 /// A ratio of speeds: above 1 means faster than what it is compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -73,7 +73,11 @@ pub fn paired(differences: &[f64], comparisons: usize) -> Option<Estimate> {
 /// of the first `first_stage` of them, so the interval uses that standard deviation and its degrees of freedom.
 /// Then the coverage is exact, whatever the variance (Stein 1945); with the standard deviation of all blocks it
 /// would be too short.
-pub fn two_stage(differences: &[f64], first_stage: usize, comparisons: usize) -> Option<Estimate> {
+pub(crate) fn two_stage(
+    differences: &[f64],
+    first_stage: usize,
+    comparisons: usize,
+) -> Option<Estimate> {
     with_variance_of(differences, first_stage.min(differences.len()), comparisons)
 }
 
@@ -101,7 +105,7 @@ fn with_variance_of(differences: &[f64], first: usize, comparisons: usize) -> Op
 /// The speed-up of arms that were not measured in the same blocks (another day, another machine): Welch's t interval
 /// on the difference of means, with the degrees of freedom of Satterthwaite. An interval needs two blocks in each
 /// arm. Absent if an arm has none.
-pub fn unpaired(baseline: &[f64], new: &[f64], comparisons: usize) -> Option<Estimate> {
+pub(crate) fn unpaired(baseline: &[f64], new: &[f64], comparisons: usize) -> Option<Estimate> {
     if baseline.is_empty() || new.is_empty() {
         return None;
     }
@@ -137,7 +141,7 @@ pub fn unpaired(baseline: &[f64], new: &[f64], comparisons: usize) -> Option<Est
 }
 
 /// The level of each of `comparisons` intervals that together hold at [`CONFIDENCE`].
-pub fn simultaneous(comparisons: usize) -> f64 {
+pub(crate) fn simultaneous(comparisons: usize) -> f64 {
     1.0 - (1.0 - CONFIDENCE) / comparisons.max(1) as f64
 }
 

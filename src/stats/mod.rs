@@ -4,42 +4,45 @@
 pub mod blocks;
 mod bootstrap;
 mod cell_metrics;
-pub mod compare;
+pub(crate) mod compare;
 mod distributions;
 mod drift;
 mod geomean;
 mod interval;
 mod latency;
-pub mod net;
+pub(crate) mod net;
 mod online;
 mod outliers;
-pub mod predict;
+pub(crate) mod predict;
 mod quantiles;
 mod resolution;
-pub mod schedule;
+pub(crate) mod schedule;
 pub mod simulate;
 mod stein;
 mod step_metrics;
-pub mod tail;
+pub(crate) mod tail;
 mod validity;
 mod verdict;
 
-pub use bootstrap::bca;
-pub use cell_metrics::{
-    BlockLog, CellMetrics, StepRow, block_logs, cost_s, counted_starts, counted_steps, step_rows,
+pub(crate) use bootstrap::bca;
+pub use cell_metrics::block_logs;
+pub(crate) use cell_metrics::{
+    BlockLog, CellMetrics, StepRow, cost_s, counted_starts, counted_steps, step_rows,
 };
-pub use distributions::{normal_cdf, normal_quantile, t_cdf, t_critical, t_quantile};
-pub use drift::{Drift, Steadiness, drift, steadiness};
-pub use geomean::{GeometricMean, geometric_mean};
-pub use interval::{CONFIDENCE, Estimate, Interval, paired, simultaneous, two_stage, unpaired};
-pub use latency::Latency;
-pub use online::{OnlineMetrics, Slo, Steady};
-pub use outliers::{Outlier, mean_without, outliers};
-pub use quantiles::{Distribution, quantile};
-pub use resolution::{Resolution, Soundness, resolution};
-pub use stein::{FIRST_STAGE, Total, more_blocks, total_blocks};
-pub use step_metrics::{ResponseLength, StepMetrics};
-pub use validity::{reasons, token_reasons, workload_reasons};
-pub use verdict::{
-    Evidence, Judgement, RatioWords, Ratios, SMALLEST_EFFECT, Verdict, judge, verdict,
+pub(crate) use distributions::{normal_cdf, normal_quantile};
+pub(crate) use drift::{Steadiness, drift, steadiness};
+pub(crate) use geomean::{GeometricMean, geometric_mean};
+pub use interval::paired;
+pub(crate) use interval::{Estimate, Interval};
+pub(crate) use latency::Latency;
+pub use online::OnlineMetrics;
+pub(crate) use online::Slo;
+pub(crate) use outliers::{mean_without, outliers};
+pub(crate) use quantiles::Distribution;
+pub use quantiles::quantile;
+pub(crate) use resolution::{Resolution, Soundness, resolution};
+pub(crate) use step_metrics::ResponseLength;
+pub(crate) use validity::reasons;
+pub(crate) use verdict::{
+    Evidence, Judgement, RatioWords, Ratios, SMALLEST_EFFECT, Verdict, verdict,
 };

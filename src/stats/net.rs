@@ -143,7 +143,7 @@ pub struct NetEffect {
 }
 
 /// The step's speed-up when generation is faster by `speed_up`: Amdahl's law with the extra weight sync.
-pub fn net_effect(time: StepTime, speed_up: &Estimate) -> NetEffect {
+pub(crate) fn net_effect(time: StepTime, speed_up: &Estimate) -> NetEffect {
     let before = time.generation_s + time.rest_s;
     let after = |ratio: f64| time.generation_s / ratio + time.rest_s + time.extra_sync_s;
     NetEffect {

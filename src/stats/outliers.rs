@@ -42,7 +42,7 @@ const THRESHOLDS: [[f64; 6]; 20] = [
 
 /// A value that stands out of its set.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Outlier {
+pub(crate) struct Outlier {
     /// Its place in the set.
     pub index: usize,
     /// Its modified Z score.
@@ -50,7 +50,7 @@ pub struct Outlier {
 }
 
 /// The values that stand out, where `sets` such sets of this session are looked at. Empty below `MIN_VALUES`.
-pub fn outliers(values: &[f64], sets: usize) -> Vec<Outlier> {
+pub(crate) fn outliers(values: &[f64], sets: usize) -> Vec<Outlier> {
     let Some(threshold) = threshold(values.len(), sets) else {
         return Vec::new();
     };
@@ -63,7 +63,7 @@ pub fn outliers(values: &[f64], sets: usize) -> Vec<Outlier> {
 }
 
 /// The mean without the flagged values; absent if none is flagged or none is left.
-pub fn mean_without(values: &[f64], flagged: &[Outlier]) -> Option<f64> {
+pub(crate) fn mean_without(values: &[f64], flagged: &[Outlier]) -> Option<f64> {
     let kept: Vec<f64> = values
         .iter()
         .enumerate()

@@ -24,7 +24,7 @@ const REACH: f64 = 1.25;
 
 /// Why there is no prediction.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// Nothing to learn from.
     #[error("it has no complete engine start")]
     NotMeasured,
@@ -76,7 +76,7 @@ pub enum Refusal {
 
 /// Seconds per unit of [`Work`]: prompt token, iteration, token, token of context.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Costs {
+pub(crate) struct Costs {
     /// Seconds per prompt token.
     pub prompt_token_s: f64,
     /// Seconds per iteration, whatever runs.
@@ -105,7 +105,7 @@ impl Costs {
 
 /// What one engine start taught.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Fit {
+pub(crate) struct Fit {
     /// The session that ran it.
     pub session: String,
     /// Its block.
@@ -127,7 +127,7 @@ struct Reach {
 }
 
 /// One fit per engine start of `record` that counts.
-pub fn fits(record: &CellRecord) -> Result<Vec<Fit>, Refusal> {
+pub(crate) fn fits(record: &CellRecord) -> Result<Vec<Fit>, Refusal> {
     let starts = counted_starts(record, Arm::Main);
     if starts.is_empty() {
         return Err(Refusal::NotMeasured);
@@ -386,7 +386,7 @@ fn gauss(mut matrix: Vec<Vec<f64>>) -> Option<Vec<f64>> {
 }
 
 /// The makespan of `batch`, in seconds, after each of the `fits`, in their order.
-pub fn makespans(fits: &[Fit], batch: &[Request]) -> Result<Vec<f64>, Refusal> {
+pub(crate) fn makespans(fits: &[Fit], batch: &[Request]) -> Result<Vec<f64>, Refusal> {
     fits.iter().map(|fit| makespan(fit, batch)).collect()
 }
 

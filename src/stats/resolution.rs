@@ -32,7 +32,7 @@ pub enum Soundness {
 ///
 /// The smallest effect of interest is not raised to the resolution: then noise would make "equivalent" easier. It
 /// is the verdict that withholds "equivalent" where the resolution is worse.
-pub fn resolution(estimate: Estimate, smallest_effect: f64) -> Option<Resolution> {
+pub(crate) fn resolution(estimate: Estimate, smallest_effect: f64) -> Option<Resolution> {
     let interval = estimate.interval?;
     Some(Resolution {
         estimate,

@@ -9,7 +9,7 @@ use std::collections::BinaryHeap;
 
 /// What an engine has done up to some moment. Everything that is linear in these is cheap to predict.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Work {
+pub(crate) struct Work {
     /// Prompt tokens processed.
     pub prompt_tokens: f64,
     /// Decoding iterations.
@@ -42,7 +42,7 @@ impl Work {
 
 /// A sequence to be run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Request {
+pub(crate) struct Request {
     /// Length of its prompt.
     pub prompt_tokens: u32,
     /// Length of its response.
@@ -51,7 +51,7 @@ pub struct Request {
 
 /// The course of a batch.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Course {
+pub(crate) struct Course {
     /// The work done when each sequence ended, in the order of submission.
     pub at_end: Vec<Work>,
     /// The work of the whole batch.
@@ -63,7 +63,7 @@ pub struct Course {
 }
 
 /// Runs `requests`, in the order of submission, through an engine with `slots` slots (at least 1).
-pub fn course(requests: &[Request], slots: usize) -> Course {
+pub(crate) fn course(requests: &[Request], slots: usize) -> Course {
     let slots = slots.max(1);
     let mut waiting = requests.iter().enumerate();
     // The iteration in which each running sequence ends, earliest first.

@@ -8,7 +8,7 @@ use super::distributions::t_critical;
 use super::interval::{simultaneous, standard_deviation};
 
 /// Blocks of the first stage.
-pub const FIRST_STAGE: usize = 6;
+pub(crate) const FIRST_STAGE: usize = 6;
 
 /// The number of blocks that the first stage asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct Total {
 ///
 /// `first_stage` holds the differences of logarithms of each comparison over the blocks run so far. Absent if a
 /// comparison has fewer than two blocks.
-pub fn total_blocks(
+pub(crate) fn total_blocks(
     first_stage: &[Vec<f64>],
     half_width_log: f64,
     max_blocks: usize,
@@ -47,7 +47,7 @@ pub fn total_blocks(
 
 /// About how many more blocks would bring the half-width below `target_log`, if the standard deviation stays `sd`.
 /// Absent if more than `limit`.
-pub fn more_blocks(
+pub(crate) fn more_blocks(
     sd: f64,
     blocks: usize,
     target_log: f64,

@@ -7,7 +7,7 @@ use crate::record::{Arm, CellRecord, Timeline};
 
 /// The speed of an engine while `low` to `high` sequences run, over all measured steps of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct SpeedAt {
+pub(crate) struct SpeedAt {
     /// Fewest running sequences of this class.
     pub low: u32,
     /// Most: `2 low - 1`.
@@ -22,7 +22,7 @@ pub struct SpeedAt {
 
 /// Speed by the number of running sequences, in classes of powers of two, ascending. Empty where the engine tells no
 /// timeline.
-pub fn speed_by_running(record: &CellRecord) -> Vec<SpeedAt> {
+pub(crate) fn speed_by_running(record: &CellRecord) -> Vec<SpeedAt> {
     // By the exponent: 1, 2-3, 4-7, ...
     let mut classes = [(0.0f64, 0u64); 32];
     for step in counted_starts(record, Arm::Main)
@@ -66,7 +66,7 @@ pub struct SpeedUpAt {
 
 /// Where a speed-up comes from: low precision often helps at one batch size and not at another, and the tail of a
 /// rollout runs at small ones. Only classes that both have.
-pub fn speed_up_by_running(baseline: &[SpeedAt], cell: &[SpeedAt]) -> Vec<SpeedUpAt> {
+pub(crate) fn speed_up_by_running(baseline: &[SpeedAt], cell: &[SpeedAt]) -> Vec<SpeedUpAt> {
     let total: f64 = baseline.iter().map(|class| class.seconds).sum();
     baseline
         .iter()
@@ -104,7 +104,7 @@ fn spans(timeline: &Timeline) -> impl Iterator<Item = (u32, f64, u64)> {
 }
 
 /// Running sequences over a step as at most `points` pairs of seconds and sequences, for a figure.
-pub fn running_over_time(timeline: &Timeline, points: usize) -> Vec<(f64, u32)> {
+pub(crate) fn running_over_time(timeline: &Timeline, points: usize) -> Vec<(f64, u32)> {
     let stride = timeline.t_ns.len().div_ceil(points.max(1)).max(1);
     timeline
         .t_ns

@@ -6,7 +6,7 @@ use crate::record::{CellRecord, EngineStart, Role, Step, StepStatus};
 
 /// Why the measured steps of these engine starts do not make a valid number; empty if they do. `starts` are those
 /// that enter statistics.
-pub fn reasons(starts: &[&EngineStart]) -> Vec<String> {
+pub(crate) fn reasons(starts: &[&EngineStart]) -> Vec<String> {
     let mut found = Vec::new();
     let mut failed = 0;
     let mut requests = 0;
@@ -73,7 +73,7 @@ pub fn reasons(starts: &[&EngineStart]) -> Vec<String> {
 }
 
 /// Why two cells cannot be compared token for token; empty if they can.
-pub fn token_reasons(baseline: &[&EngineStart], cell: &[&EngineStart]) -> Vec<String> {
+pub(crate) fn token_reasons(baseline: &[&EngineStart], cell: &[&EngineStart]) -> Vec<String> {
     let (there, here) = (tokens_by_index(baseline), tokens_by_index(cell));
     let differing = there
         .iter()
@@ -89,7 +89,7 @@ pub fn token_reasons(baseline: &[&EngineStart], cell: &[&EngineStart]) -> Vec<St
 }
 
 /// What differs between two records such that their ratio is not of the precision alone.
-pub fn workload_reasons(baseline: &CellRecord, cell: &CellRecord) -> Vec<String> {
+pub(crate) fn workload_reasons(baseline: &CellRecord, cell: &CellRecord) -> Vec<String> {
     let digest = |record: &CellRecord| -> BTreeMap<String, String> {
         record
             .workloads

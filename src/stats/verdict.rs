@@ -7,7 +7,7 @@ use super::interval::{Estimate, Interval};
 use super::stein::more_blocks;
 
 /// The smallest effect of interest unless `--smallest-effect` says otherwise. It is fixed before measuring.
-pub const SMALLEST_EFFECT: f64 = 0.02;
+pub(crate) const SMALLEST_EFFECT: f64 = 0.02;
 
 /// Beyond so many more engine starts, "about N more" is no advice.
 const WORTH_ADVISING: usize = 200;
@@ -40,7 +40,7 @@ pub enum Judgement {
 /// Judges an estimate by its interval. `smallest_effect` (delta) is 0.02 for 2 %, symmetric on the logarithm;
 /// `resolution` is that of the session's calibration, absent without one; `comparisons` is how many cells are
 /// compared with the same baseline.
-pub fn judge(
+pub(crate) fn judge(
     estimate: &Estimate,
     smallest_effect: f64,
     resolution: Option<f64>,
@@ -88,7 +88,7 @@ fn more(
 
 /// Ratios of the same comparison, measured in different ways; above 1 means that the cell is better.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Ratios {
+pub(crate) struct Ratios {
     /// Of output throughput.
     pub throughput: f64,
     /// Of makespan, inverted: the baseline's over the cell's.
@@ -100,7 +100,7 @@ pub struct Ratios {
 impl Ratios {
     /// Whether two of them disagree in sign, at least one of the two by more than the smallest effect: less than
     /// that is rounding around 1, and nothing is claimed of it anyway.
-    pub fn contradict(&self, smallest_effect: f64) -> bool {
+    pub(crate) fn contradict(&self, smallest_effect: f64) -> bool {
         let limit = smallest_effect.ln_1p();
         let logs: Vec<f64> = [Some(self.throughput), Some(self.makespan), self.profile]
             .into_iter()
@@ -115,7 +115,7 @@ impl Ratios {
 
 /// Everything that bears on what may be said of one cell.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Evidence {
+pub(crate) struct Evidence {
     /// The cell's precision, as tables show it.
     pub cell: String,
     /// The baseline's.
@@ -145,7 +145,7 @@ pub struct Verdict {
 }
 
 /// Judges and words the evidence.
-pub fn verdict(evidence: &Evidence) -> Verdict {
+pub(crate) fn verdict(evidence: &Evidence) -> Verdict {
     let Evidence {
         cell,
         baseline,
@@ -235,7 +235,7 @@ fn percent(share: f64) -> String {
 
 /// An estimate in figures, with as many decimals as it needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RatioWords {
+pub(crate) struct RatioWords {
     /// `1.16`.
     pub ratio: String,
     /// `1.12-1.21`, or `no interval`.
@@ -246,7 +246,7 @@ pub struct RatioWords {
 
 impl RatioWords {
     /// Of an estimate; the decimals show on which side of 1 and of `smallest_effect` the ends of the interval lie.
-    pub fn of(estimate: &Estimate, smallest_effect: f64) -> Self {
+    pub(crate) fn of(estimate: &Estimate, smallest_effect: f64) -> Self {
         let Some(interval) = estimate.interval else {
             let starts = match estimate.blocks {
                 1 => "one engine start",

@@ -8,7 +8,7 @@ use super::{arguments, model, references, script, workload, yaml};
 
 /// A configuration made of a verl run, and what was left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Imported {
+pub(crate) struct Imported {
     /// A configuration that rollbench reads.
     pub toml: String,
     /// What bears on the rollout and was not understood, one line each.
@@ -17,7 +17,7 @@ pub struct Imported {
 
 /// A file that is no verl run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ImportError {
+pub(crate) enum ImportError {
     /// No setting at all that verl's rollout has.
     #[error(
         "{0} has no setting of verl's rollout (actor_rollout_ref.rollout.*, data.*, trainer.*)"
@@ -53,7 +53,7 @@ pub enum ImportError {
 
 /// Reads `text`, the content of `file`, and writes a configuration. Every setting that is read is written with its origin,
 /// listed at the end of the configuration with why it is not needed, or named as not understood.
-pub fn import(file: &str, text: &str) -> Result<Imported, ImportError> {
+pub(crate) fn import(file: &str, text: &str) -> Result<Imported, ImportError> {
     let is_yaml = [".yaml", ".yml"]
         .iter()
         .any(|end| file.to_ascii_lowercase().ends_with(end));

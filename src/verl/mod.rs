@@ -12,7 +12,7 @@ mod toml;
 mod workload;
 mod yaml;
 
-pub use import::{ImportError, Imported, import};
+pub(crate) use import::{ImportError, import};
 
 /// What the rollout's settings begin with.
 const ROLLOUT: &str = "actor_rollout_ref.rollout.";

@@ -8,7 +8,7 @@ use crate::stats::quantile;
 
 /// What one engine is asked to do in one step.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Description {
+pub(crate) struct Description {
     /// Distinct prompts.
     pub prompts: u32,
     /// Sequences to generate.
@@ -25,7 +25,7 @@ pub struct Description {
 
 /// The lengths of one step, summed up.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct LengthSummary {
+pub(crate) struct LengthSummary {
     /// The mean.
     pub mean: f64,
     /// Median.
@@ -41,7 +41,7 @@ pub struct LengthSummary {
 }
 
 /// Draws a step and sums it up. The specification must have passed [`WorkloadSpec::check`].
-pub fn describe(spec: &WorkloadSpec, seed: u64) -> Description {
+pub(crate) fn describe(spec: &WorkloadSpec, seed: u64) -> Description {
     let slots = slots(spec, seed);
     let prompts: Vec<u32> = slots.iter().map(|s| s.prompt_tokens).collect();
     let responses: Vec<u32> = slots.iter().map(|s| s.output_tokens).collect();

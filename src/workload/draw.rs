@@ -20,7 +20,7 @@ const PLACEMENT_STREAM: u64 = 0x706c_6163;
 
 /// A sequence of a step before it has tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Slot {
+pub(crate) struct Slot {
     /// Which of the step's prompts, counted over all replicas.
     pub prompt: u32,
     /// Which of that prompt's samples.
@@ -33,7 +33,7 @@ pub struct Slot {
 
 /// The sequences that this engine serves, prompt by prompt. The specification must have passed
 /// [`WorkloadSpec::check`].
-pub fn slots(spec: &WorkloadSpec, seed: u64) -> Vec<Slot> {
+pub(crate) fn slots(spec: &WorkloadSpec, seed: u64) -> Vec<Slot> {
     let prompts = prompt_lengths(spec, seed);
     let responses = response_lengths(spec, seed);
     let all = responses
@@ -63,14 +63,14 @@ pub fn slots(spec: &WorkloadSpec, seed: u64) -> Vec<Slot> {
 }
 
 /// The length of every prompt of a step, over all replicas.
-pub fn prompt_lengths(spec: &WorkloadSpec, seed: u64) -> Vec<u32> {
+pub(crate) fn prompt_lengths(spec: &WorkloadSpec, seed: u64) -> Vec<u32> {
     let mut random = stream(seed, PROMPT_STREAM);
     let scores: Vec<f64> = (0..spec.num_prompts).map(|_| score(&mut random)).collect();
     matched(&spec.prompt, &scores)
 }
 
 /// The length of every response of a step, over all replicas, prompt by prompt.
-pub fn response_lengths(spec: &WorkloadSpec, seed: u64) -> Vec<u32> {
+pub(crate) fn response_lengths(spec: &WorkloadSpec, seed: u64) -> Vec<u32> {
     let mut random = stream(seed, RESPONSE_STREAM);
     let rho = spec.sibling_correlation;
     if rho >= 1.0 {

@@ -35,7 +35,7 @@ const PROMPT_TEXTS: [&str; 4] = ["input", "prompt", "question", "problem"];
 
 /// One observed sequence.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Observation {
+pub(crate) struct Observation {
     /// Its prompt; absent if the file does not tell.
     pub prompt: Option<Extent>,
     /// Its response.
@@ -44,7 +44,7 @@ pub struct Observation {
 
 /// How long a text is.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Extent {
+pub(crate) enum Extent {
     /// In tokens.
     Tokens(u32),
     /// Only the text is known: a tokenizer must count.
@@ -53,7 +53,7 @@ pub enum Extent {
 
 /// A file that gives no lengths.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DumpError {
+pub(crate) enum DumpError {
     /// Nothing in it.
     #[error("{file} holds no lengths: it is empty")]
     Empty {
@@ -101,7 +101,7 @@ pub enum DumpError {
 }
 
 /// Reads a file's text: JSON Lines of objects, a JSON array (of numbers or objects), or lines of one number each.
-pub fn parse(file: &str, text: &str) -> Result<Vec<Observation>, DumpError> {
+pub(crate) fn parse(file: &str, text: &str) -> Result<Vec<Observation>, DumpError> {
     let text = text.trim_start_matches('\u{feff}').trim();
     let observations = match text.bytes().next() {
         None => {
@@ -286,7 +286,7 @@ fn shortened(text: &str) -> String {
 
 /// A distribution as it was observed.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Observed {
+pub(crate) struct Observed {
     /// Response lengths.
     pub response: Lengths,
     /// Prompt lengths; absent if the file does not tell.
@@ -297,7 +297,7 @@ pub struct Observed {
 
 /// Counts tokens where only texts are known and makes distributions. `count` gets all texts at once; `source` says
 /// where they are from.
-pub fn observed(
+pub(crate) fn observed(
     observations: &[Observation],
     source: &str,
     count: impl FnOnce(&[&str]) -> Result<Vec<u32>, String>,

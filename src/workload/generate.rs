@@ -22,7 +22,7 @@ const PREFIX_STREAM: u64 = 0x7072_6566;
 
 /// The requests of all steps of one engine start.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Requests {
+pub(crate) struct Requests {
     /// One batch a step, warm-up first. Lengths and siblings are the same in each, only token ids differ.
     pub steps: Vec<Arc<Batch>>,
     /// SHA-256 over all of it, in hexadecimal: equal for all cells that are compared.
@@ -56,7 +56,7 @@ pub enum RequestsError {
 }
 
 /// The requests of `steps` steps (warm-up and measured ones).
-pub fn requests(
+pub(crate) fn requests(
     spec: &WorkloadSpec,
     seed: u64,
     vocabulary: &Vocabulary,

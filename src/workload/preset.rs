@@ -4,7 +4,7 @@ use super::lengths::Lengths;
 
 /// A named shape: prompt lengths, response lengths, and how alike siblings are.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Preset {
+pub(crate) struct Preset {
     /// What `--workload` takes.
     pub name: &'static str,
     /// Prompt length in tokens.
@@ -24,7 +24,7 @@ const SIBLING_CORRELATION: f64 = 0.5;
 
 /// All presets. Every sigma and the sibling correlation are assumptions, and so are the means marked so; the caps
 /// and the other means are from the sources.
-pub const PRESETS: [Preset; 6] = [
+pub(crate) const PRESETS: [Preset; 6] = [
     Preset {
         name: "fixed",
         prompt: 512,
@@ -78,7 +78,7 @@ pub const PRESETS: [Preset; 6] = [
 /// No preset has this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("there is no workload `{name}`; there are {}", names().join(", "))]
-pub struct UnknownPreset {
+pub(crate) struct UnknownPreset {
     /// The name asked for.
     pub name: String,
     /// The preset with the nearest name; absent if none is near.
@@ -92,7 +92,7 @@ fn names() -> Vec<&'static str> {
 
 impl Preset {
     /// The preset called `name`.
-    pub fn named(name: &str) -> Result<Self, UnknownPreset> {
+    pub(crate) fn named(name: &str) -> Result<Self, UnknownPreset> {
         PRESETS
             .into_iter()
             .find(|p| p.name == name)
@@ -108,14 +108,14 @@ impl Preset {
     }
 
     /// Its prompt lengths.
-    pub fn prompt_lengths(&self) -> Lengths {
+    pub(crate) fn prompt_lengths(&self) -> Lengths {
         Lengths::Fixed {
             tokens: self.prompt,
         }
     }
 
     /// Its response lengths.
-    pub fn response_lengths(&self) -> Lengths {
+    pub(crate) fn response_lengths(&self) -> Lengths {
         if self.sigma == 0.0 {
             Lengths::Fixed { tokens: self.cap }
         } else {
@@ -128,7 +128,7 @@ impl Preset {
     }
 
     /// How alike the samples of one prompt are.
-    pub fn sibling_correlation(&self) -> f64 {
+    pub(crate) fn sibling_correlation(&self) -> f64 {
         if self.sigma == 0.0 {
             0.0
         } else {

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
-use rollbench::config::{FanOut, Limits};
-use rollbench::engine::{
+use rollbench::testing::config::{FanOut, Limits};
+use rollbench::testing::engine::{
     Engine, Launch, OfflineEngine, OfflineSession, Session, StepRequest, Urgency,
 };
-use rollbench::event::{Envelope, EventSink};
-use rollbench::process::RunDir;
-use rollbench::record::{EngineFacts, Failure, FailureKind, Role, Step};
-use rollbench::workload::{Batch, Sample, Sampling};
+use rollbench::testing::event::{Envelope, EventSink};
+use rollbench::testing::process::RunDir;
+use rollbench::testing::record::{EngineFacts, Failure, FailureKind, Role, Step};
+use rollbench::testing::workload::{Batch, Sample, Sampling};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -137,7 +137,7 @@ pub(crate) fn request(index: u32, output_tokens: u32) -> StepRequest {
         },
         workload: "main".to_owned(),
         batch: Arc::new(Batch { prompts, samples }),
-        load: rollbench::engine::LoadShape::default(),
+        load: rollbench::testing::engine::LoadShape::default(),
     }
 }
 

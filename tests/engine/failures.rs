@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use rollbench::record::{FailureKind, Phase, StepStatus};
+use rollbench::testing::record::{FailureKind, Phase, StepStatus};
 use serde_json::json;
 
 use crate::bench::{Bench, end, is, shown};
@@ -88,9 +88,10 @@ async fn a_pipe_that_a_child_holds_open_hides_no_death() {
     .expect("killed");
     let mut session = session;
     let again = crate::bench::request(0, 32);
-    let failure = rollbench::engine::Session::run_step(&mut session, &again, &bench.events)
-        .await
-        .expect_err("it is dead");
+    let failure =
+        rollbench::testing::engine::Session::run_step(&mut session, &again, &bench.events)
+            .await
+            .expect_err("it is dead");
     assert!(is(&failure, FailureKind::Exited), "{}", shown(&failure));
     assert_eq!(failure.exit.and_then(|e| e.signal), Some(9));
     end(session).await;
@@ -221,7 +222,10 @@ async fn timestamps_of_another_clock_are_not_recorded() {
         .measures(bench.launch(&json!({"fault": "foreign_clock"})), 1)
         .await;
     let step = steps.remove(0).expect("a step");
-    assert_eq!(step.finish_source, rollbench::record::FinishSource::None);
+    assert_eq!(
+        step.finish_source,
+        rollbench::testing::record::FinishSource::None
+    );
     assert!(step.makespan_ns > 0);
     end(session).await;
 }

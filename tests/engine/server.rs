@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use rollbench::config::FanOut;
-use rollbench::engine::{Engine, ServerEngine, ServerSession, Session, StepRequest, Urgency};
-use rollbench::event::Event;
-use rollbench::load::Api;
-use rollbench::record::{ChunkTokens, FailureKind, FinishSource, Phase, StepStatus};
+use rollbench::testing::config::FanOut;
+use rollbench::testing::engine::{
+    Engine, ServerEngine, ServerSession, Session, StepRequest, Urgency,
+};
+use rollbench::testing::event::Event;
+use rollbench::testing::load::Api;
+use rollbench::testing::record::{ChunkTokens, FailureKind, FinishSource, Phase, StepStatus};
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, request, shown};
@@ -14,7 +16,7 @@ use crate::bench::{Bench, request, shown};
 fn start(
     bench: &Bench,
     fake: &Value,
-    change: impl FnOnce(&mut rollbench::engine::Launch),
+    change: impl FnOnce(&mut rollbench::testing::engine::Launch),
 ) -> ServerSession {
     let mut launch = bench.launch(fake);
     change(&mut launch);
@@ -169,8 +171,8 @@ async fn a_bounded_concurrency_holds() {
 /// The failure of `fake` while it becomes ready.
 async fn unready(
     fake: &Value,
-    change: impl FnOnce(&mut rollbench::engine::Launch),
-) -> (Bench, ServerSession, rollbench::record::Failure) {
+    change: impl FnOnce(&mut rollbench::testing::engine::Launch),
+) -> (Bench, ServerSession, rollbench::testing::record::Failure) {
     let bench = Bench::new();
     let mut session = start(&bench, fake, change);
     let failure = session
@@ -226,8 +228,9 @@ async fn health_alone_proves_nothing() {
         shown(&failure)
     );
     end(session).await;
-    let short =
-        |launch: &mut rollbench::engine::Launch| launch.limits.start = Duration::from_secs(1);
+    let short = |launch: &mut rollbench::testing::engine::Launch| {
+        launch.limits.start = Duration::from_secs(1);
+    };
     let (_bench, mut session, failure) =
         unready(&json!({"fault": "hang_before_ready"}), short).await;
     assert_eq!(failure.kind, FailureKind::Timeout, "{}", shown(&failure));

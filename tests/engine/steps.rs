@@ -1,9 +1,9 @@
 //! What a healthy engine yields.
 
-use rollbench::config::FanOut;
-use rollbench::engine::{Session, Urgency};
-use rollbench::event::Event;
-use rollbench::record::{FinishSource, Role, StepStatus};
+use rollbench::testing::config::FanOut;
+use rollbench::testing::engine::{Session, Urgency};
+use rollbench::testing::event::Event;
+use rollbench::testing::record::{FinishSource, Role, StepStatus};
 use serde_json::json;
 
 use crate::bench::{Bench, end, request};
@@ -148,7 +148,7 @@ async fn progress_comes_while_a_step_runs() {
 
 #[tokio::test]
 async fn twenty_thousand_sequences_are_one_step() {
-    use rollbench::workload::{Batch, Sample};
+    use rollbench::testing::workload::{Batch, Sample};
     use std::sync::Arc;
 
     let bench = Bench::new();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rollbench::engine::{Session, Urgency};
+use rollbench::testing::engine::{Session, Urgency};
 use serde_json::json;
 
 use crate::bench::{Bench, request};

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use rollbench::process::{Guard, GuardedCommand, SpawnError};
-use rollbench::record::ExitStatus;
+use rollbench::testing::process::{Guard, GuardedCommand, SpawnError};
+use rollbench::testing::record::ExitStatus;
 
 fn guarded(script: &str, log: &Path) -> GuardedCommand {
     GuardedCommand {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rollbench::record::{CellRecord, StartStatus, read_tokens};
+use rollbench::testing::record::{CellRecord, StartStatus, read_tokens};
 use serde_json::Value;
 
 use crate::support::Mock;

@@ -3,8 +3,8 @@
 use std::net::TcpStream;
 use std::time::Duration;
 
-use rollbench::load::{Api, LoadError, Outcome, Target, Watch};
-use rollbench::record::StepStatus;
+use rollbench::testing::load::{Api, LoadError, Outcome, Target, Watch};
+use rollbench::testing::record::StepStatus;
 
 use crate::support::{Mock, assert_sound, load, requests, run};
 
@@ -148,7 +148,7 @@ fn a_server_that_takes_no_connection_is_given_up_after_the_limit() {
     let mut load = load(target.clone(), 1);
     load.timeouts.connect = Duration::from_millis(200);
     let requests = requests(&target, 1, 1, 5).into_iter();
-    let error = rollbench::load::run(&load, requests, &Watch::default());
+    let error = rollbench::testing::load::run(&load, requests, &Watch::default());
     let error = error.expect_err("nobody accepts").to_string();
     assert_eq!(error, format!("cannot connect to {address}: timed out"));
 }
@@ -160,7 +160,7 @@ fn nobody_there_is_told_before_the_clock_starts() {
     drop(listener);
     let target = Target::parse(&address, Api::Completions).expect("a URL");
     let requests = requests(&target, 1, 1, 5).into_iter();
-    let error = rollbench::load::run(&load(target, 1), requests, &Watch::default());
+    let error = rollbench::testing::load::run(&load(target, 1), requests, &Watch::default());
     let error = error.expect_err("nobody there");
     assert!(matches!(error, LoadError::Connect { .. }));
     assert!(error.to_string().contains("Connection refused"), "{error}");
@@ -170,21 +170,21 @@ fn nobody_there_is_told_before_the_clock_starts() {
 fn a_run_that_cannot_be_is_refused() {
     let mock = Mock::start();
     let target = mock.target("", Api::Completions);
-    let refused = |change: fn(&mut rollbench::load::Load)| {
+    let refused = |change: fn(&mut rollbench::testing::load::Load)| {
         let mut load = load(target.clone(), 4);
         change(&mut load);
         let requests = requests(&target, 4, 1, 5).into_iter();
-        rollbench::load::run(&load, requests, &Watch::default())
+        rollbench::testing::load::run(&load, requests, &Watch::default())
             .expect_err("impossible")
             .to_string()
     };
     let said = [
-        refused(|l| l.limit = rollbench::load::Limit::Count(0)),
+        refused(|l| l.limit = rollbench::testing::load::Limit::Count(0)),
         refused(|l| l.max_concurrency = Some(0)),
-        refused(|l| l.limit = rollbench::load::Limit::Duration(Duration::from_secs(1))),
+        refused(|l| l.limit = rollbench::testing::load::Limit::Duration(Duration::from_secs(1))),
         refused(|l| {
-            let spread = rollbench::load::Spread::Constant;
-            l.pacing = rollbench::load::Pacing::Rate {
+            let spread = rollbench::testing::load::Spread::Constant;
+            l.pacing = rollbench::testing::load::Pacing::Rate {
                 per_s: -1.0,
                 spread,
             };

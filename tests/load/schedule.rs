@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rollbench::load::{Api, Limit, LoadError, Pacing, Spread, Watch};
+use rollbench::testing::load::{Api, Limit, LoadError, Pacing, Spread, Watch};
 
 use crate::support::{Mock, assert_sound, load, requests, run};
 
@@ -99,7 +99,7 @@ fn a_run_can_be_stopped() {
     let endless = load(target.clone(), 2);
     let stopped = std::thread::scope(|scope| {
         let run = scope.spawn(|| {
-            rollbench::load::run(&endless, requests(&target, 2, 1, 5).into_iter(), &watch)
+            rollbench::testing::load::run(&endless, requests(&target, 2, 1, 5).into_iter(), &watch)
         });
         watch.stop.store(true, std::sync::atomic::Ordering::Relaxed);
         run.join().expect("no panic")

@@ -7,10 +7,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use rollbench::load::{
+use rollbench::testing::load::{
     Api, Expected, Limit, Load, Outcome, Pacing, Request, RequestEncoder, Target, Timeouts, Watch,
 };
-use rollbench::workload::Sampling;
+use rollbench::testing::workload::Sampling;
 
 use crate::truth::Truth;
 
@@ -142,7 +142,7 @@ pub(crate) fn load(target: Target, count: u64) -> Load {
 }
 
 pub(crate) fn run(load: &Load, requests: Vec<Request>) -> Outcome {
-    rollbench::load::run(load, requests.into_iter(), &Watch::default()).expect("a run")
+    rollbench::testing::load::run(load, requests.into_iter(), &Watch::default()).expect("a run")
 }
 
 /// Nothing is wrong with `outcome`, unless it is that the machine is too busy for the client to be on time, which is

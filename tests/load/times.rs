@@ -1,8 +1,8 @@
 //! Every time that the client reports, against the server's truth.
 
-use rollbench::load::{Api, Outcome};
-use rollbench::record::{ChunkTokens, Role, StepStatus, TokenTimes};
-use rollbench::stats::OnlineMetrics;
+use rollbench::testing::load::{Api, Outcome};
+use rollbench::testing::record::{ChunkTokens, Role, StepStatus, TokenTimes};
+use rollbench::testing::stats::OnlineMetrics;
 
 use crate::support::{Mock, assert_sound, load, requests, run};
 use crate::truth::{TrueRequest, Truth};

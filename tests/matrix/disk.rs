@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::sys::signal::Signal;
-use rollbench::record::{CellStatus, StartStatus};
+use rollbench::testing::record::{CellStatus, StartStatus};
 use serde_json::{Value, json};
 
 use crate::kills::{acknowledged, steps_of};

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use rollbench::record::{CellStatus, FailureKind, Phase, StepStatus};
+use rollbench::testing::record::{CellStatus, FailureKind, Phase, StepStatus};
 use serde_json::{Value, json};
 
 use crate::world::{TWO_CELLS, World};

@@ -1,7 +1,7 @@
 //! Engines that go wrong, each in a matrix with a second cell: nothing of them is left, no stranger is harmed, no step
 //! that was acknowledged is lost, and the second cell is able to start.
 
-use rollbench::record::CellStatus;
+use rollbench::testing::record::CellStatus;
 use serde_json::json;
 
 use crate::kills::{acknowledged, shared_memory, steps_of};

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use rand::{RngExt, SeedableRng};
-use rollbench::record::{CellRecord, Role, StepStatus};
+use rollbench::testing::record::{CellRecord, Role, StepStatus};
 use serde_json::{Value, json};
 
 use crate::processes::Bystander;

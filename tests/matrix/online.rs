@@ -1,7 +1,7 @@
 //! A matrix online: a server per cell, the streaming client, and the same record and summary as offline.
 
 use nix::sys::signal::Signal;
-use rollbench::record::{CellStatus, Phase, Role, StartStatus, read_tokens};
+use rollbench::testing::record::{CellStatus, Phase, Role, StartStatus, read_tokens};
 use serde_json::json;
 
 use crate::world::{TWO_CELLS, World, read_record};

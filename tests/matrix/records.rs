@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rollbench::record::{CellRecord, CellStatus, Role, StepStatus};
+use rollbench::testing::record::{CellRecord, CellStatus, Role, StepStatus};
 use serde_json::json;
 
 use crate::world::{TWO_CELLS, World, read_record};

@@ -3,7 +3,7 @@
 use std::fs;
 
 use nix::sys::signal::Signal;
-use rollbench::record::{CellRecord, CellStatus, StartStatus};
+use rollbench::testing::record::{CellRecord, CellStatus, StartStatus};
 use serde_json::json;
 
 use crate::world::{TWO_CELLS, World};

@@ -4,7 +4,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use rollbench::record::{CellStatus, Role, StartStatus, StepStatus};
+use rollbench::testing::record::{CellStatus, Role, StartStatus, StepStatus};
 use serde_json::{Value, json};
 
 use crate::processes::send;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::pty::{OpenptyResult, Winsize, openpty};
 use nix::sys::signal::Signal;
 use nix::sys::termios::{Termios, tcgetattr};
-use rollbench::record::{CellStatus, StartStatus, StepStatus};
+use rollbench::testing::record::{CellStatus, StartStatus, StepStatus};
 use serde_json::json;
 
 use crate::processes::{PATIENCE, python, send};

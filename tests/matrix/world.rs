@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rollbench::record::CellRecord;
+use rollbench::testing::record::CellRecord;
 use serde_json::{Value, json};
 
 use crate::processes::{PATIENCE, end, inhabitants, install, python};

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 
 use nix::sys::socket::{setsockopt, sockopt};
-use rollbench::clock::mono_ns;
+use rollbench::testing::clock::mono_ns;
 
 use super::scenario::{Fault, Models, Scenario};
 use super::stream::{self, Body};

@@ -24,7 +24,7 @@ use std::time::Duration;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
-use rollbench::clock::mono_ns;
+use rollbench::testing::clock::mono_ns;
 
 use connection::{Connection, Next};
 use truth::Truth;
@@ -40,7 +40,7 @@ fn main() -> io::Result<()> {
     println!("{}", listener.local_addr()?.port());
     // A test that dies takes its server with it.
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
-    let _ = rollbench::load::allow_streams(20_000);
+    let _ = rollbench::testing::load::allow_streams(20_000);
     Server::new(listener)?.serve()
 }
 
