@@ -14,6 +14,9 @@ use crate::workload::{Vocabulary, WorkloadSpec};
 /// Prompts for a run that ends by time are made in batches of this many.
 const PROMPTS_A_BATCH: u32 = 64;
 
+/// Headers that say where a request goes and where it ends.
+const OURS: [&str; 3] = ["Host", "Content-Length", "Transfer-Encoding"];
+
 pub(super) fn options(
     args: LoadArgs,
     env: &BTreeMap<String, String>,
@@ -109,9 +112,16 @@ fn header(text: &str) -> Result<(String, String), CommandError> {
     let (key, value) = text.split_once('=').ok_or_else(wrong)?;
     let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     let sound = !key.is_empty() && key.bytes().all(is_token) && !value.contains(['\r', '\n']);
-    sound
-        .then(|| (key.to_owned(), value.trim().to_owned()))
-        .ok_or_else(wrong)
+    if !sound {
+        return Err(wrong());
+    }
+    // With another of these the bytes after the head would be another request.
+    if let Some(ours) = OURS.iter().find(|ours| ours.eq_ignore_ascii_case(key)) {
+        return Err(CommandError::usage(format!(
+            "--header: {ours} is rollbench's own to set"
+        )));
+    }
+    Ok((key.to_owned(), value.trim().to_owned()))
 }
 
 fn seconds(flag: &str, value: f64) -> Result<Duration, CommandError> {
@@ -196,6 +206,7 @@ mod tests {
             "--ramp 5",
             "--ramp 0:5",
             "--header key",
+            "--header transfer-Encoding=chunked",
             "--label a_b",
             "--num-prompts 0",
             "--output-len 0",
@@ -243,6 +254,8 @@ mod tests {
           error: --ramp 0:5: both rates must be above 0 and finite
         --header key
           error: --header: `key` is not KEY=VALUE
+        --header transfer-Encoding=chunked
+          error: --header: Transfer-Encoding is rollbench's own to set
         --label a_b
           error: --label: `a_b` is not an id: use letters, digits, `.`, `+` and `-`
         --num-prompts 0

@@ -1,6 +1,7 @@
 //! What a benchmark needs of one streamed chunk of `/v1/completions` or `/v1/chat/completions`, and nothing else:
 //! text is looked at only to see whether there is any.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
@@ -31,6 +32,8 @@ pub struct ChoiceDelta {
     pub token_ids: Option<u32>,
     /// Whether it ends the choice.
     pub finished: bool,
+    /// Whether it ends it because the engine gave it up (`finish_reason: "abort"`).
+    pub aborted: bool,
 }
 
 impl ChoiceDelta {
@@ -121,7 +124,7 @@ struct WireChoice {
     #[serde(default)]
     token_ids: Count,
     #[serde(default)]
-    finish_reason: Filled,
+    finish_reason: Ending,
 }
 
 #[derive(Deserialize, Default)]
@@ -150,8 +153,30 @@ impl From<WireChoice> for ChoiceDelta {
                 || delta.tool_calls.0,
             has_role: delta.role.0,
             token_ids: wire.token_ids.0,
-            finished: wire.finish_reason.0,
+            finished: wire.finish_reason != Ending::Open,
+            aborted: wire.finish_reason == Ending::Aborted,
         }
+    }
+}
+
+/// What a `finish_reason` says.
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// Null or empty: more is to come.
+    #[default]
+    Open,
+    Whole,
+    Aborted,
+}
+
+impl<'de> Deserialize<'de> for Ending {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let reason = Option::<Cow<'de, str>>::deserialize(deserializer)?;
+        Ok(match reason.as_deref() {
+            None | Some("") => Self::Open,
+            Some("abort") => Self::Aborted,
+            Some(_) => Self::Whole,
+        })
     }
 }
 
@@ -256,6 +281,7 @@ mod tests {
                 has_role: false,
                 token_ids: Some(2),
                 finished: false,
+                aborted: false,
             }
         );
         let last = parse(
@@ -264,6 +290,9 @@ mod tests {
         assert!(only(&last).finished);
         assert!(!only(&last).has_content);
         assert_eq!(only(&last).token_ids, None);
+        assert!(!only(&last).aborted);
+        let aborted = parse(r#"{"choices":[{"index":0,"text":"","finish_reason":"abort"}]}"#);
+        assert!(only(&aborted).finished && only(&aborted).aborted);
     }
 
     #[test]

@@ -11,6 +11,9 @@ use super::excerpt;
 
 /// No question of ours takes a healthy server this long.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest answer that is read, of metrics and of everything else: whoever sends more is no server of ours.
+const METRICS_BYTES: usize = 16 << 20;
+const ANSWER_BYTES: usize = 1 << 20;
 
 /// Asks one server.
 #[derive(Debug, Clone)]
@@ -58,6 +61,14 @@ pub(crate) enum ControlError {
         status: u16,
         /// The beginning of the body.
         body: String,
+    },
+    /// The answer does not end where an answer would.
+    #[error("{url} answers with more than {} MiB", limit >> 20)]
+    TooLong {
+        /// What was asked.
+        url: String,
+        /// Bytes that are read of an answer.
+        limit: usize,
     },
     /// The answer is something else than was asked for.
     #[error("{url} does not answer as an OpenAI-compatible server: {body}")]
@@ -116,7 +127,7 @@ impl Control {
 
     /// The server's metrics as text; absent if it has none.
     pub(crate) async fn metrics(&self) -> Option<String> {
-        let (_, body) = self.get("/metrics").await.ok()?;
+        let (_, body) = self.get_at_most("/metrics", METRICS_BYTES).await.ok()?;
         Some(String::from_utf8_lossy(&body).into_owned())
     }
 
@@ -139,9 +150,17 @@ impl Control {
     }
 
     async fn get(&self, path: &str) -> Result<(String, Vec<u8>), ControlError> {
+        self.get_at_most(path, ANSWER_BYTES).await
+    }
+
+    async fn get_at_most(
+        &self,
+        path: &str,
+        limit: usize,
+    ) -> Result<(String, Vec<u8>), ControlError> {
         let url = format!("{}{path}", self.base);
         let answer = self.authorized(self.client.get(&url)).send().await;
-        let answer = answer.map_err(|error| unreachable(&url, &error))?;
+        let mut answer = answer.map_err(|error| unreachable(&url, &error))?;
         let status = answer.status();
         if status.is_redirection()
             && let Some(to) = answer.headers().get(LOCATION)
@@ -152,12 +171,19 @@ impl Control {
                 body: format!("redirected to {}", excerpt(to.as_bytes(), 200)),
             });
         }
-        let body = answer
-            .bytes()
+        let mut body = Vec::new();
+        while let Some(piece) = answer
+            .chunk()
             .await
-            .map_err(|error| unreachable(&url, &error))?;
+            .map_err(|error| unreachable(&url, &error))?
+        {
+            if body.len() + piece.len() > limit {
+                return Err(ControlError::TooLong { url, limit });
+            }
+            body.extend_from_slice(&piece);
+        }
         if status == StatusCode::OK {
-            Ok((url, body.to_vec()))
+            Ok((url, body))
         } else {
             Err(ControlError::Status {
                 url,

@@ -10,6 +10,9 @@ use super::sse::{SseEvent, SseParser};
 const QUOTED_BYTES: usize = 600;
 /// And read up to here.
 const READ_BYTES: usize = 16 << 10;
+/// Chunks or tokens that a choice may have beyond those asked for: roles, empty ends and a server's own way of counting
+/// are far below, and a stream beyond it never ends.
+const MARGIN: u64 = 64;
 
 /// What came back for one choice. All times are `CLOCK_MONOTONIC` in nanoseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +27,8 @@ pub(super) struct Choice {
     /// The last chunk carried no text, only the reason why the choice ended.
     pub(super) empty_end: bool,
     pub(super) finished: bool,
+    /// Tokens so far: those of the ids where there are some, else one a chunk.
+    received: u64,
 }
 
 impl Choice {
@@ -35,7 +40,14 @@ impl Choice {
             role_ns: None,
             empty_end: false,
             finished: false,
+            received: 0,
         }
+    }
+
+    /// Whether it has outgrown what was asked for.
+    fn is_endless(&self) -> bool {
+        let asked = u64::from(self.expected.requested_tokens);
+        self.received > asked + asked / 8 + MARGIN
     }
 }
 
@@ -70,7 +82,8 @@ pub(super) struct Answer {
     /// Its first byte was.
     pub(super) sent_ns: Option<u64>,
     pub(super) first_byte_ns: Option<u64>,
-    pub(super) last_byte_ns: Option<u64>,
+    /// The last chunk of a choice. A server that sends comments or empty events meanwhile makes no tokens.
+    pub(super) last_chunk_ns: Option<u64>,
     pub(super) close_ns: Option<u64>,
     pub(super) status: Option<u16>,
     pub(super) usage: Option<Usage>,
@@ -105,7 +118,7 @@ impl Exchange {
                 connected_ns: None,
                 sent_ns: None,
                 first_byte_ns: None,
-                last_byte_ns: None,
+                last_chunk_ns: None,
                 close_ns: None,
                 status: None,
                 usage: None,
@@ -134,7 +147,6 @@ impl Exchange {
     /// Takes what can be taken from `input`, all of which had arrived by `arrived_ns`.
     pub(super) fn read(&mut self, input: &mut Vec<u8>, arrived_ns: u64) -> Progress {
         self.answer.first_byte_ns.get_or_insert(arrived_ns);
-        self.answer.last_byte_ns = Some(arrived_ns);
         let mut used = 0;
         let progress = loop {
             let (length, decoded) = match self.decoder.next(&input[used..]) {
@@ -288,6 +300,8 @@ impl Answer {
                 choice.chunk_ns.reserve_exact(likely + 1);
             }
             choice.chunk_ns.push(arrived_ns);
+            choice.received += u64::from(delta.token_ids.unwrap_or(0).max(1));
+            self.last_chunk_ns = Some(arrived_ns);
             if let Some(ids) = delta.token_ids {
                 // Ids of a chunk without a count, before the first with one, are none (chat's role).
                 choice.token_ids.resize(choice.chunk_ns.len() - 1, 0);
@@ -297,6 +311,20 @@ impl Answer {
             }
             choice.finished |= delta.finished;
             choice.empty_end = delta.finished && !delta.has_content;
+            if delta.aborted {
+                self.error = Some(format!(
+                    "the server gave the response up after {} chunks (finish_reason \"abort\")",
+                    choice.chunk_ns.len()
+                ));
+                return;
+            }
+            if choice.is_endless() {
+                self.error = Some(format!(
+                    "the stream does not end: {} tokens came, and {} were asked for",
+                    choice.received, choice.expected.requested_tokens
+                ));
+                return;
+            }
         }
     }
 

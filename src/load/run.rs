@@ -482,7 +482,7 @@ impl<'a, R: Iterator<Item = Request>> Runner<'a, R> {
                     return Some((slot, late));
                 }
                 let answer = &connection.in_flight.as_ref()?.exchange.answer;
-                let waits = match (answer.sent_ns, answer.chunks(), answer.last_byte_ns) {
+                let waits = match (answer.sent_ns, answer.chunks(), answer.last_chunk_ns) {
                     (Some(sent), 0, _) => over(sent, timeouts.first_token, "no token"),
                     (_, 1.., Some(last)) => over(last, timeouts.between_tokens, "no further token"),
                     _ => None,

@@ -225,6 +225,7 @@ fn a_server_that_is_another_one_is_told_before_anything_is_sent() {
         said("models=missing"),
         said("models=moved"),
         said("models=none"),
+        said("models=endless"),
         said("status=404"),
         said("fault=redirect"),
         said("fault=gateway"),
@@ -244,6 +245,9 @@ fn a_server_that_is_another_one_is_told_before_anything_is_sent() {
     Some(3)
     error: the server lists no model
     hint: name one with --model
+    Some(3)
+    error: http://127.0.0.1:PORT/models=endless/v1/models answers with more than 1 MiB
+    hint: give the server's root, such as http://127.0.0.1:8000; /v1 is added
     Some(3)
     error: a first request to http://127.0.0.1:PORT/status=404/v1/completions failed: HTTP 404: {"error":{"message":"This model's maximum context length is 2048 tokens.","code":400}}
     hint: the server does not have this endpoint; try --api chat, or give its root as URL

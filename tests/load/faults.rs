@@ -48,29 +48,37 @@ fn every_fault_has_its_words() {
         "fault=nonsense,at=2",
         "fault=garbage",
         "fault=hangup",
+        "fault=abort,at=2",
+        "fault=ping,at=2",
+        "extra=1000000",
+        "extra=1000000,odd=1",
     ]
     .map(|scenario| said(&mock, scenario))
     .join("\n");
     insta::assert_snapshot!(said, @r#"
-        status=400: HTTP 400: {"error":{"message":"This model's maximum context length is 2048 tokens.","code":400}}
-        status=503: HTTP 503: {"error":{"message":"This model's maximum context length is 2048 tokens.","code":400}}
-        fault=html: an HTML page instead of a token stream: <!DOCTYPE html> <html><head><title>Welcome</title></head></html>
-        fault=gateway: HTTP 502 with an HTML page: <!DOCTYPE html> <html><head><title>Welcome</title></head></html>
-        fault=json: no token stream (application/json): {"choices":[]}
-        fault=gzip: the server compresses its stream, although it was not asked to
-        fault=redirect: HTTP 307, redirected to http://other:8000/v1; give that address
-        fault=stall: no token within 100ms
-        fault=stall,at=2: no further token within 150ms
-        fault=reset: the connection broke before the first token: Connection reset by peer (os error 104)
-        fault=reset,at=2: the connection broke after 2 chunks: Connection reset by peer (os error 104)
-        fault=cut,at=2: the stream was cut off after 2 chunks: the server closed the connection
-        fault=early: the stream ended without a single token
-        fault=early,at=2: the stream ended early after 2 chunks, without a finish_reason and without [DONE]
-        fault=error,at=2: the server reported an error in the stream: EngineCore encountered an issue
-        fault=nonsense,at=2: a data line that is no chunk (EOF while parsing an object at line 1 column 14): {"choices": [{
-        fault=garbage: not an HTTP/1.1 response (invalid HTTP version): 220 mail.example.org ESMTP
-        fault=hangup: the server closed the connection without an answer
-        "#);
+    status=400: HTTP 400: {"error":{"message":"This model's maximum context length is 2048 tokens.","code":400}}
+    status=503: HTTP 503: {"error":{"message":"This model's maximum context length is 2048 tokens.","code":400}}
+    fault=html: an HTML page instead of a token stream: <!DOCTYPE html> <html><head><title>Welcome</title></head></html>
+    fault=gateway: HTTP 502 with an HTML page: <!DOCTYPE html> <html><head><title>Welcome</title></head></html>
+    fault=json: no token stream (application/json): {"choices":[]}
+    fault=gzip: the server compresses its stream, although it was not asked to
+    fault=redirect: HTTP 307, redirected to http://other:8000/v1; give that address
+    fault=stall: no token within 100ms
+    fault=stall,at=2: no further token within 150ms
+    fault=reset: the connection broke before the first token: Connection reset by peer (os error 104)
+    fault=reset,at=2: the connection broke after 2 chunks: Connection reset by peer (os error 104)
+    fault=cut,at=2: the stream was cut off after 2 chunks: the server closed the connection
+    fault=early: the stream ended without a single token
+    fault=early,at=2: the stream ended early after 2 chunks, without a finish_reason and without [DONE]
+    fault=error,at=2: the server reported an error in the stream: EngineCore encountered an issue
+    fault=nonsense,at=2: a data line that is no chunk (EOF while parsing an object at line 1 column 14): {"choices": [{
+    fault=garbage: not an HTTP/1.1 response (invalid HTTP version): 220 mail.example.org ESMTP
+    fault=hangup: the server closed the connection without an answer
+    fault=abort,at=2: the server gave the response up after 3 chunks (finish_reason "abort")
+    fault=ping,at=2: no further token within 150ms
+    extra=1000000: the stream does not end: 70 tokens came, and 5 were asked for
+    extra=1000000,odd=1: the stream does not end: 70 tokens came, and 5 were asked for
+    "#);
 }
 
 #[test]

@@ -88,13 +88,21 @@ impl Connection {
                 setsockopt(&self.stream, sockopt::Linger, &linger)?;
                 return Ok(Next::Close);
             }
-            Fault::Error | Fault::Nonsense if inside => {
+            Fault::Ping if inside => {
+                send(&mut self.stream, b"8\r\n: ping\n\n\r\n")?;
+                return Ok(Next::At(mono_ns() + 20_000_000));
+            }
+            Fault::Error | Fault::Nonsense | Fault::Abort if inside => {
                 let mut out = Vec::new();
-                let json = if scenario.fault == Fault::Error {
-                    "{\"error\": {\"message\": \"EngineCore encountered an issue\", \"type\": \"InternalServerError\", \
-                     \"param\": null, \"code\": 500}}"
-                } else {
-                    "{\"choices\": [{"
+                let json = match scenario.fault {
+                    Fault::Error => {
+                        "{\"error\": {\"message\": \"EngineCore encountered an issue\", \"type\": \"InternalServerError\", \
+                         \"param\": null, \"code\": 500}}"
+                    }
+                    Fault::Abort => {
+                        "{\"choices\": [{\"index\": 0, \"text\": \"\", \"finish_reason\": \"abort\"}]}"
+                    }
+                    _ => "{\"choices\": [{",
                 };
                 stream::event(&mut out, &scenario, json);
                 stream::event(&mut out, &scenario, "[DONE]");
@@ -273,6 +281,10 @@ impl Connection {
                     return self.whole(404, "application/json", "{\"detail\":\"Not Found\"}");
                 }
                 Ok(Models::Moved) => return self.redirect(),
+                Ok(Models::Stall) => return Ok(Next::Idle),
+                Ok(Models::Endless) => {
+                    return self.whole(200, "application/json", &" ".repeat(2 << 20));
+                }
             }
             let models = "{\"object\":\"list\",\"data\":[{\"id\":\"mock\",\"object\":\"model\",\"root\":\"/models/mock\",\
                           \"max_model_len\":40960}]}";

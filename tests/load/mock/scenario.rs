@@ -44,6 +44,10 @@ pub(crate) enum Models {
     Missing,
     /// A redirect.
     Moved,
+    /// Nothing, for ever.
+    Stall,
+    /// More than anybody wants to have.
+    Endless,
 }
 
 /// What goes wrong.
@@ -77,6 +81,10 @@ pub(crate) enum Fault {
     Gateway,
     /// A stream that says it is compressed.
     Gzip,
+    /// The engine gives the response up.
+    Abort,
+    /// Comments without end, and no token more.
+    Ping,
 }
 
 impl Scenario {
@@ -122,6 +130,8 @@ impl Scenario {
                         "html" => Models::Html,
                         "missing" => Models::Missing,
                         "moved" => Models::Moved,
+                        "stall" => Models::Stall,
+                        "endless" => Models::Endless,
                         _ => return Err(pair.to_owned()),
                     }
                 }
@@ -140,6 +150,8 @@ impl Scenario {
                         "hangup" => Fault::Hangup,
                         "gateway" => Fault::Gateway,
                         "gzip" => Fault::Gzip,
+                        "abort" => Fault::Abort,
+                        "ping" => Fault::Ping,
                         _ => return Err(pair.to_owned()),
                     }
                 }
