@@ -270,6 +270,13 @@ async fn run_step<S: Session>(
         );
         events.emit(Event::Note { text });
     }
+    let shared_prefix = run.plan.settings.workload.shared_prefix;
+    if step.prefix_cache_reset == Some(false) && shared_prefix > 0 {
+        step.status = StepStatus::Invalid;
+        step.reasons.push(format!(
+            "the server did not empty its prefix cache, and all prompts begin with the same {shared_prefix} tokens"
+        ));
+    }
     if let Some(pause) = &disturbance {
         step.status = StepStatus::Invalid;
         step.reasons.push(pause.to_string());

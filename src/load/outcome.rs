@@ -5,8 +5,8 @@ use super::facts::{Reading, bottleneck};
 use super::pacing::{Limit, Pacing};
 use super::run::Load;
 use crate::record::{
-    ChunkTokens, ClientFacts, Counted, Counters, FinishSource, OnlineColumns, Point, Role,
-    Sequences, ServerSeries, Step, StepStatus, Submitted, TokenRow, TokenTimes,
+    Arrivals, ChunkTokens, ClientFacts, Counted, Counters, FinishSource, OnlineColumns, Point,
+    Role, Sequences, ServerSeries, Step, StepStatus, Submitted, TokenRow, TokenTimes,
 };
 
 /// A run with more failed requests than this share is a failed one.
@@ -21,6 +21,8 @@ pub struct Outcome {
     pub makespan_ns: u64,
     /// What was sent.
     pub submitted: Submitted,
+    /// Beside what should have been.
+    pub arrivals: Arrivals,
     /// Lengths and times of the sequences.
     pub sequences: Sequences,
     /// The client's view of them.
@@ -44,6 +46,11 @@ impl Outcome {
             submitted: Submitted {
                 requests: answers.len() as u64,
                 prompt_tokens: 0,
+            },
+            arrivals: Arrivals {
+                offered: answers.len() as u64,
+                sent: answers.len() as u64,
+                ..Arrivals::default()
             },
             sequences: Sequences::default(),
             online: OnlineColumns::default(),
@@ -91,6 +98,8 @@ impl Outcome {
             makespan_ns: self.makespan_ns,
             finish_source: FinishSource::Client,
             submitted: self.submitted,
+            arrivals: Some(self.arrivals),
+            prefix_cache_reset: None,
             counters: Counters::default(),
             sequences: self.sequences,
             online: Some(self.online),

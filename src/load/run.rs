@@ -118,7 +118,9 @@ struct Runner<'a, R> {
     requests: R,
     ahead: VecDeque<Request>,
     ahead_wanted: usize,
-    arrivals: Arrivals,
+    schedule: Schedule,
+    /// Of the requests that were never sent.
+    unsent_scheduled_ns: Vec<u64>,
     /// When each free place under the concurrency limit became free; absent without a limit.
     places: Option<VecDeque<u64>>,
     begin_ns: u64,
@@ -136,13 +138,13 @@ struct Runner<'a, R> {
 }
 
 /// Intended send times, relative to the begin.
-enum Arrivals {
+enum Schedule {
     /// All due at the begin; so many are left, or as many as the duration allows.
     AtOnce(Option<u64>),
     Scheduled(std::vec::IntoIter<u64>),
 }
 
-impl Arrivals {
+impl Schedule {
     fn peek(&self) -> Option<u64> {
         match self {
             Self::AtOnce(Some(0)) => None,
@@ -161,8 +163,12 @@ impl Arrivals {
         }
     }
 
-    fn end(&mut self) {
-        *self = Self::AtOnce(Some(0));
+    /// Ends it; the times that were left.
+    fn end(&mut self) -> Vec<u64> {
+        match std::mem::replace(self, Self::AtOnce(Some(0))) {
+            Self::AtOnce(_) => Vec::new(),
+            Self::Scheduled(times) => times.collect(),
+        }
     }
 }
 
@@ -177,12 +183,12 @@ impl<'a, R: Iterator<Item = Request>> Runner<'a, R> {
         if load.max_concurrency == Some(0) {
             return Err(LoadError::Nothing("a concurrency of 0"));
         }
-        let arrivals = match load.pacing.schedule(load.limit, load.seed)? {
-            Some(times) => Arrivals::Scheduled(times.into_iter()),
+        let schedule = match load.pacing.schedule(load.limit, load.seed)? {
+            Some(times) => Schedule::Scheduled(times.into_iter()),
             None if count.is_none() && load.max_concurrency.is_none() => {
                 return Err(LoadError::Endless);
             }
-            None => Arrivals::AtOnce(count),
+            None => Schedule::AtOnce(count),
         };
         // Connections that are needed at once, and requests that are.
         let at_once = match (load.max_concurrency, load.pacing, count) {
@@ -214,7 +220,8 @@ impl<'a, R: Iterator<Item = Request>> Runner<'a, R> {
             requests,
             ahead,
             ahead_wanted,
-            arrivals,
+            schedule,
+            unsent_scheduled_ns: Vec::new(),
             places: load
                 .max_concurrency
                 .map(|limit| VecDeque::from(vec![0; limit as usize])),
@@ -274,46 +281,54 @@ impl<'a, R: Iterator<Item = Request>> Runner<'a, R> {
             mut answers,
             begin_ns,
             meter,
+            unsent_scheduled_ns,
             ..
         } = self;
         answers.sort_unstable_by_key(|(index, _)| *index);
         let answers = answers.into_iter().map(|(_, answer)| answer).collect();
-        Ok(Outcome::new(load, begin_ns, answers, meter.stop()))
+        let mut outcome = Outcome::new(load, begin_ns, answers, meter.stop());
+        outcome.arrivals.unsent = unsent_scheduled_ns.len() as u64;
+        outcome.arrivals.offered += outcome.arrivals.unsent;
+        outcome.arrivals.unsent_scheduled_ns = unsent_scheduled_ns;
+        Ok(outcome)
     }
 
     /// Sends what is due, a bounded number at a time, and tells when to come back.
     fn send_due(&mut self) -> NextSend {
         for sent in 0..SENDS_IN_ONE_GO {
-            let Some(scheduled) = self.arrivals.peek() else {
+            let Some(scheduled) = self.schedule.peek() else {
                 return NextSend::Never;
             };
             let now_ns = mono_ns();
-            if let Limit::Duration(duration) = self.load.limit
-                && now_ns - self.begin_ns >= nanos(duration)
-            {
-                self.arrivals.end();
-                return NextSend::Never;
-            }
             let scheduled_ns = self.begin_ns + scheduled;
             if scheduled_ns > now_ns {
                 return NextSend::At(scheduled_ns);
             }
-            let free_since_ns = match &mut self.places {
+            let free_since_ns = match &self.places {
                 None => 0,
-                Some(places) => match places.pop_front() {
-                    Some(since_ns) => since_ns,
-                    None => return NextSend::AfterAnother,
-                },
+                Some(places) => places.front().copied().unwrap_or(now_ns),
             };
+            // What was due before the end is sent, however late this look is.
+            let due_ns = scheduled_ns.max(free_since_ns);
+            if let Limit::Duration(duration) = self.load.limit
+                && due_ns - self.begin_ns >= nanos(duration)
+            {
+                self.unsent_scheduled_ns = self.schedule.end();
+                return NextSend::Never;
+            }
+            if let Some(places) = &mut self.places
+                && places.pop_front().is_none()
+            {
+                return NextSend::AfterAnother;
+            }
             let Some(request) = self.ahead.pop_front().or_else(|| self.requests.next()) else {
-                self.arrivals.end();
+                self.unsent_scheduled_ns = self.schedule.end();
                 return NextSend::Never;
             };
-            self.arrivals.advance();
-            let due_ns = scheduled_ns.max(free_since_ns);
+            self.schedule.advance();
             // A closed loop without end has no schedule: each request is due when a place is free.
-            let scheduled_ns = match (&self.arrivals, self.load.limit) {
-                (Arrivals::AtOnce(_), Limit::Duration(_)) => due_ns,
+            let scheduled_ns = match (&self.schedule, self.load.limit) {
+                (Schedule::AtOnce(_), Limit::Duration(_)) => due_ns,
                 _ => scheduled_ns,
             };
             self.turns.offer_after(sent);
@@ -496,10 +511,10 @@ impl<'a, R: Iterator<Item = Request>> Runner<'a, R> {
             self.give_up(slot, error, now_ns);
         }
         self.connections.close_stale(now_ns);
-        if self.places.is_none() && matches!(self.arrivals, Arrivals::Scheduled(_)) {
-            let left = match &self.arrivals {
-                Arrivals::Scheduled(times) => times.len(),
-                Arrivals::AtOnce(_) => 0,
+        if self.places.is_none() && matches!(self.schedule, Schedule::Scheduled(_)) {
+            let left = match &self.schedule {
+                Schedule::Scheduled(times) => times.len(),
+                Schedule::AtOnce(_) => 0,
             };
             let ready = self.connections.idle() + self.connections.connecting();
             for _ in ready..SPARES.min(left) {

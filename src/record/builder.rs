@@ -228,6 +228,8 @@ pub(crate) fn step(index: u32, role: Role, makespan_s: f64) -> Step {
             requests: u64::from(rows),
             prompt_tokens: u64::from(rows * INPUT),
         },
+        arrivals: None,
+        prefix_cache_reset: None,
         counters: Counters {
             preemptions: Some(0),
             prefix_queries: Some(u64::from(rows * INPUT)),

@@ -46,8 +46,8 @@ pub(crate) use start::{
     ClockStamp, DeviceInfo, Difference, Gate, GateReading, Holder, Host, Leak, Neighbour, Stop,
 };
 pub(crate) use step::{
-    ClientFacts, Counted, Counters, OnlineColumns, ReadLag, ServerSeries, Sidecar, Submitted,
-    Timeline,
+    Arrivals, ClientFacts, Counted, Counters, OnlineColumns, ReadLag, ServerSeries, Sidecar,
+    Submitted, Timeline,
 };
 pub use step::{FinishSource, Role, Sequences, Step, StepStatus};
 pub(crate) use tokens::TokenRow;

@@ -34,6 +34,12 @@ pub struct Step {
     pub finish_source: FinishSource,
     /// What was handed to the engine.
     pub submitted: Submitted,
+    /// What its schedule offered and what was sent of that; absent offline, and where it was not recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arrivals: Option<Arrivals>,
+    /// Whether the server emptied its prefix cache before the step; absent where it was not asked to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix_cache_reset: Option<bool>,
     /// The engine's own counters over the step.
     pub counters: Counters,
     /// One row a sequence.
@@ -103,6 +109,21 @@ pub struct Submitted {
     pub requests: u64,
     /// Prompt tokens, once per request.
     pub prompt_tokens: u64,
+}
+
+/// The requests of an online step's schedule.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Arrivals {
+    /// Requests that were due within the step: `sent` and `unsent`.
+    pub offered: u64,
+    /// Requests that were begun, those that failed among them. Each has its rows.
+    pub sent: u64,
+    /// Requests that were due and never sent, because the limit on concurrency held them back until the step's time was
+    /// over.
+    pub unsent: u64,
+    /// When each of these was scheduled, ascending, in nanoseconds from the step's begin.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unsent_scheduled_ns: Vec<u64>,
 }
 
 /// The engine's counters over one step.
@@ -246,6 +267,18 @@ pub struct Sidecar {
     pub sha256: String,
     /// Its size.
     pub bytes: u64,
+}
+
+impl Step {
+    /// Why the step's latencies do not hold, although its throughput may; absent if nothing speaks against them.
+    pub fn latency_doubt(&self) -> Option<String> {
+        let arrivals = self.arrivals.as_ref().filter(|a| a.unsent > 0)?;
+        Some(format!(
+            "{} of {} requests were due and never sent: the limit on concurrency held them back until the time was over, and \
+             the latencies are those of the others",
+            arrivals.unsent, arrivals.offered
+        ))
+    }
 }
 
 impl OnlineColumns {

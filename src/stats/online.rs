@@ -383,6 +383,8 @@ mod tests {
                 requests: rows.len() as u64,
                 prompt_tokens: 0,
             },
+            arrivals: None,
+            prefix_cache_reset: None,
             counters: Counters::default(),
             sequences,
             online: Some(online),

@@ -92,6 +92,35 @@ fn a_duration_ends_sending_and_waits_for_what_is_in_flight() {
 }
 
 #[test]
+fn what_was_due_and_never_sent_is_counted() {
+    let mock = Mock::start();
+    let target = mock.target("ttft=100,itl=10", Api::Completions);
+    let mut timed = load(target.clone(), 1);
+    let spread = Spread::Constant;
+    timed.pacing = Pacing::Rate {
+        per_s: 100.0,
+        spread,
+    };
+    timed.limit = Limit::Duration(Duration::from_millis(500));
+    let everything = run(&timed, requests(&target, 1000, 1, 5)).arrivals;
+    assert_eq!(
+        (everything.sent, everything.unsent),
+        (everything.offered, 0)
+    );
+    timed.max_concurrency = Some(1);
+    let outcome = run(&timed, requests(&target, 1000, 1, 5));
+    let arrivals = &outcome.arrivals;
+    assert_eq!(arrivals.offered, everything.offered);
+    assert_eq!(arrivals.offered, arrivals.sent + arrivals.unsent);
+    // A request takes 140 ms: four begin within the half second.
+    assert_eq!(arrivals.sent, outcome.sequences.len() as u64);
+    assert!((1..=4).contains(&arrivals.sent), "{arrivals:?}");
+    assert_eq!(arrivals.unsent_scheduled_ns.len() as u64, arrivals.unsent);
+    assert!(arrivals.unsent_scheduled_ns.is_sorted());
+    assert!(*arrivals.unsent_scheduled_ns.last().expect("some") < 500_000_000);
+}
+
+#[test]
 fn a_run_can_be_stopped() {
     let mock = Mock::start();
     let target = mock.target("fault=stall", Api::Completions);

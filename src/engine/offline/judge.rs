@@ -56,6 +56,8 @@ pub(super) fn judge(
         makespan_ns: told.makespan_ns,
         finish_source,
         submitted: submitted(batch, fan_out),
+        arrivals: None,
+        prefix_cache_reset: None,
         counters: told.counters,
         sequences: Sequences {
             group: batch.samples.iter().map(|s| s.group).collect(),

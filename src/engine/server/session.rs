@@ -202,7 +202,8 @@ impl ServerSession {
         self.exit = self.exit.or(exit.ok());
     }
 
-    async fn reset_prefix_cache(&mut self, events: &EventSink) -> Result<(), Failure> {
+    /// Whether it was reset.
+    async fn reset_prefix_cache(&mut self, events: &EventSink) -> Result<bool, Failure> {
         let control = self.control.clone();
         let done = self.while_alive(control.reset_prefix_cache()).await?;
         if !done && !self.cache_noted {
@@ -213,7 +214,7 @@ impl ServerSession {
                         .to_owned(),
             });
         }
-        Ok(())
+        Ok(done)
     }
 
     async fn exits_within(&mut self, patience: Duration) -> bool {
@@ -312,7 +313,7 @@ impl Session for ServerSession {
             Role::Measured => Phase::Measure,
             Role::Profiled => Phase::Profile,
         };
-        self.reset_prefix_cache(events).await?;
+        let reset = self.reset_prefix_cache(events).await?;
         let batch = self.requests(step)?;
         let load = self.load(&step.load, batch.len());
         let requests = self.with_more(batch, step)?;
@@ -344,6 +345,7 @@ impl Session for ServerSession {
         let timed = step.load.timed.as_ref();
         done.duration_s = timed.map(|timed| timed.duration.as_secs_f64());
         done.counters = driven.counters;
+        done.prefix_cache_reset = Some(reset);
         Ok(done)
     }
 
