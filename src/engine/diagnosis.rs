@@ -1,7 +1,13 @@
-//! From an engine's log and exit status to a cause and a remedy. The table is data; every text in it was read in
-//! a release of vLLM, vllm-ascend or the toolkits below them.
+//! From an engine's log and exit status to a cause and a remedy. What is known is data (`causes.toml`); here is where
+//! it is looked for.
 
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::causes::{CAUSES, Row, fill};
 use super::log::parse_line;
+use super::traceback::Traceback;
 use crate::record::ExitStatus;
 
 /// What went wrong, and what to do about it.
@@ -22,171 +28,6 @@ pub(super) struct Death<'a> {
     pub(super) out_of_memory: Option<&'a str>,
 }
 
-/// A line of the table: if one line of the log holds all of `texts`, this is the cause.
-struct Row {
-    texts: &'static [&'static str],
-    cause: &'static str,
-    hint: &'static str,
-}
-
-const fn row(texts: &'static [&'static str], cause: &'static str, hint: &'static str) -> Row {
-    Row { texts, cause, hint }
-}
-
-/// The more telling rows first: the first row that matches anywhere wins.
-const TABLE: &[Row] = &[
-    row(
-        &["is needed, which is larger than the available KV cache memory"],
-        "max_model_len asks for more KV cache than there is memory for",
-        "set a smaller max_model_len (shorter prompts or responses), or raise gpu_memory_utilization",
-    ),
-    row(
-        &["No available memory for the cache blocks"],
-        "weights and activations take the whole share of device memory, nothing is left for the KV cache",
-        "raise gpu_memory_utilization or tensor_parallel_size; lower max_num_batched_tokens or max_model_len; use a smaller precision",
-    ),
-    row(
-        &["less than desired CPU memory utilization"],
-        "vLLM's CPU platform wants its share (gpu_memory_utilization) of all the host's memory to be free, and it is not",
-        "lower gpu_memory_utilization (0.4 is safe on most hosts) or end what uses the memory",
-    ),
-    row(
-        &[
-            "Free memory on device",
-            "is less than desired GPU memory utilization",
-        ],
-        "something else holds device memory, often a leftover engine",
-        "`rollbench diagnostic` names the holders, `rollbench clean` ends what rollbench left; else lower gpu_memory_utilization",
-    ),
-    row(
-        &["Error in memory profiling", "Initial free memory"],
-        "another process freed or took device memory while the engine measured it",
-        "let only one run use a device at a time",
-    ),
-    row(
-        &["Insufficient_Stream_Resources"],
-        "capturing graphs used up the device's streams",
-        "capture fewer sizes, use cudagraph_mode FULL_DECODE_ONLY, or set enforce_eager",
-    ),
-    row(
-        &["error code is 207008"],
-        "capturing graphs used up the device's streams",
-        "capture fewer sizes, use cudagraph_mode FULL_DECODE_ONLY, or set enforce_eager",
-    ),
-    row(
-        &["out of memory", "Tried to allocate"],
-        "device memory ran out while running",
-        "lower gpu_memory_utilization, max_num_seqs or max_num_batched_tokens",
-    ),
-    row(
-        &["Failed to bind the IP port"],
-        "the port of the device's collective library (HCCL) is taken",
-        "set HCCL_HOST_SOCKET_PORT_RANGE=auto and HCCL_NPU_SOCKET_PORT_RANGE=auto, or another HCCL_IF_BASE_PORT",
-    ),
-    row(
-        &["EJ0003"],
-        "the port of the device's collective library (HCCL) is taken",
-        "set HCCL_HOST_SOCKET_PORT_RANGE=auto and HCCL_NPU_SOCKET_PORT_RANGE=auto, or another HCCL_IF_BASE_PORT",
-    ),
-    row(
-        &["listen on ip", "port"],
-        "the port of the device's collective library (HCCL) is taken",
-        "set HCCL_HOST_SOCKET_PORT_RANGE=auto and HCCL_NPU_SOCKET_PORT_RANGE=auto, or another HCCL_IF_BASE_PORT",
-    ),
-    row(
-        &["Failed to find a kernel that can implement"],
-        "vLLM has no kernel for this precision on this platform",
-        "mark the precision `unsupported` for this platform in the matrix, or use another precision",
-    ),
-    row(
-        &["No compressed-tensors compatible"],
-        "vLLM has no kernel for this precision on this platform",
-        "mark the precision `unsupported` for this platform in the matrix, or use another precision",
-    ),
-    row(
-        &["'_OpNamespace'", "object has no attribute"],
-        "this build of vLLM lacks an operator that this precision needs",
-        "mark the precision `unsupported` for this platform in the matrix, or use another vLLM",
-    ),
-    row(
-        &["Min capability:"],
-        "this device's generation has no kernel for this precision",
-        "mark the precision `unsupported` for this platform in the matrix, or use another precision",
-    ),
-    row(
-        &["Int8 not supported on SM"],
-        "this device's generation has no INT8 kernel",
-        "use FP8 on this device, or mark the precision `unsupported` in the matrix",
-    ),
-    row(
-        &["Unknown quantization method"],
-        "the `quantization` argument names a method that this vLLM does not have",
-        "leave `quantization` out for compressed-tensors checkpoints; `ascend` needs vllm-ascend",
-    ),
-    row(
-        &["ModelSlim Quantization Config Not Found"],
-        "`quantization = \"ascend\"` was given, but the checkpoint is not quantized by ModelSlim",
-        "give the ModelSlim checkpoint (it has quant_model_description.json), or take the argument away (`unset = [\"quantization\"]`)",
-    ),
-    row(
-        &["does not match the quantization method specified in the `quantization` argument"],
-        "the `quantization` argument and the checkpoint's own quantization disagree",
-        "take the argument away (`unset = [\"quantization\"]`): vLLM reads the method from the checkpoint",
-    ),
-    row(
-        &["Failed to infer device type"],
-        "vLLM found no device that this build of it can use",
-        "on Ascend source set_env.sh of the toolkit and of nnal/atb first; check that vLLM's build fits the device",
-    ),
-    row(
-        &["libatb.so", "cannot open"],
-        "Ascend's ATB library is not on the library path",
-        "source set_env.sh of nnal/atb before starting rollbench",
-    ),
-    row(
-        &["No module named 'vllm'"],
-        "this Python has no vLLM",
-        "name an interpreter that has it with --python PATH, or set `python = \"managed\"`",
-    ),
-    row(
-        &["operator torchvision::nms does not exist"],
-        "torchvision does not fit torch",
-        "install the torchvision release that belongs to the installed torch",
-    ),
-    row(
-        &["unexpected keyword argument"],
-        "the installed vLLM does not know an argument that it was given",
-        "compare the arguments (`rollbench plan`) with the installed version",
-    ),
-    row(
-        &["unrecognized arguments"],
-        "the installed vLLM does not know an argument that it was given",
-        "compare the arguments (`rollbench plan`) with the installed version",
-    ),
-    row(
-        &["Invalid repository ID or local directory specified"],
-        "the checkpoint is neither a folder nor a repository of the hub",
-        "check the checkpoint's path in the matrix and MODEL_BASE",
-    ),
-    row(
-        &["Error while deserializing header"],
-        "a weight file of the checkpoint is damaged or cut short",
-        "copy or download the checkpoint again",
-    ),
-    row(
-        &["No space left on device"],
-        "a disk is full",
-        "free space where the log, TMPDIR and the compile caches are",
-    ),
-];
-
-/// Wrappers say that something failed, not what.
-const WRAPPERS: [&str; 3] = [
-    "Engine core initialization failed",
-    "EngineDeadError",
-    "WorkerProc initialization failed",
-];
-
 /// The cause as far as log and exit status tell; absent if they do not.
 pub(super) fn diagnose(log: &str, death: Death<'_>) -> Option<Diagnosis> {
     // A kill by the kernel leaves no trace in the log; what the log holds then is older than the death.
@@ -198,86 +39,80 @@ pub(super) fn diagnose(log: &str, death: Death<'_>) -> Option<Diagnosis> {
             ),
         });
     }
-    from_table(log)
-        .or_else(|| root_cause(log))
-        .or_else(|| killed(death.exit?))
-}
-
-fn from_table(log: &str) -> Option<Diagnosis> {
-    let lines: Vec<&str> = log.lines().collect();
-    TABLE.iter().find_map(|row| {
-        let line = lines
-            .iter()
-            .find(|line| row.texts.iter().all(|text| line.contains(text)))?;
-        let mut hint = row.hint.to_owned();
-        if let Some(longest) = number_after(line, "estimated maximum model length is ") {
-            hint =
-                format!("set max_model_len = {longest} or less, or raise gpu_memory_utilization");
-        }
-        if let Some(argument) = quoted_after(line, "unexpected keyword argument ") {
-            hint = format!("`{argument}`: {hint}");
-        }
-        Some(Diagnosis {
-            cause: row.cause.to_owned(),
-            hint: Some(hint),
-        })
-    })
-}
-
-fn number_after(line: &str, text: &str) -> Option<u64> {
-    let rest = &line[line.find(text)? + text.len()..];
-    let digits: String = rest
-        .chars()
-        .filter(|c| *c != ',')
-        .take_while(char::is_ascii_digit)
+    let vllm = version(log);
+    let tracebacks = Traceback::all(log);
+    let root = root(&tracebacks);
+    let known = root.and_then(|root| known(&root.lines, &vllm));
+    if let Some((row, found)) = &known
+        && !row.vague
+    {
+        return Some(found.clone());
+    }
+    // An exception that says what is wrong is not overruled by other lines, which may be of errors that were handled.
+    if let (Some(root), None) = (root, &known) {
+        return Some(Diagnosis {
+            cause: cut(&root.exception()),
+            hint: None,
+        });
+    }
+    let errors: Vec<&str> = log
+        .lines()
+        .map(parse_line)
+        .filter(|line| !line.is_harmless())
+        .map(|line| line.message)
         .collect();
-    digits.parse().ok()
+    match (known, self::known(&errors, &vllm)) {
+        (_, Some((row, found))) if !row.vague => Some(found),
+        (Some((_, found)), _) | (None, Some((_, found))) => Some(found),
+        (None, None) => died_of(death.exit?.signal?),
+    }
 }
 
-fn quoted_after<'a>(line: &'a str, text: &str) -> Option<&'a str> {
-    let rest = &line[line.find(text)? + text.len()..];
-    rest.strip_prefix('\'')?.split('\'').next()
+/// What the others wrap: the first below a line that says that something is lost, else the first at all.
+fn root<'t, 'a>(tracebacks: &'t [Traceback<'a>]) -> Option<&'t Traceback<'a>> {
+    let own = || tracebacks.iter().filter(|found| !found.is_wrapper());
+    own().find(|found| found.fatal).or_else(|| own().next())
 }
 
-/// The last line of the first traceback, which is what the wrappers below it wrap.
-fn root_cause(log: &str) -> Option<Diagnosis> {
-    let mut lines = log.lines().map(parse_line);
-    let first = lines.find(|line| {
-        line.message
-            .starts_with("Traceback (most recent call last)")
-            && line.level != "WARNING"
-    })?;
-    let cause = lines
-        .filter(|line| line.process == first.process && line.level == first.level)
-        .find(|line| is_exception(line.message))?
-        .message;
-    let is_wrapper = WRAPPERS.iter().any(|wrapper| cause.contains(wrapper));
-    (!is_wrapper).then(|| Diagnosis {
-        cause: cause.chars().take(400).collect(),
-        hint: None,
-    })
+/// The first row of the table that is for one of the lines; the telling ones come before the vague ones.
+fn known(lines: &[&str], vllm: &str) -> Option<(&'static Row, Diagnosis)> {
+    let rows = || CAUSES.row.iter();
+    rows()
+        .filter(|row| !row.vague)
+        .chain(rows().filter(|row| row.vague))
+        .find_map(|row| {
+            let (line, found) = row.find(lines)?;
+            let line = cut(line.trim());
+            let filled = |text: &str| fill(text, &found, &line, vllm);
+            let diagnosis = Diagnosis {
+                cause: filled(&row.cause),
+                hint: Some(filled(&row.hint)),
+            };
+            Some((row, diagnosis))
+        })
 }
 
-/// `ValueError: text` or `torch.OutOfMemoryError`, at the beginning of the line, as Python ends a traceback.
-fn is_exception(message: &str) -> bool {
-    let name = message.split(':').next().unwrap_or_default();
-    !name.is_empty()
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_'))
-        && name
-            .rsplit('.')
-            .next()
-            .is_some_and(|last| last.starts_with(|c: char| c.is_ascii_uppercase()))
-        && (message.contains(':') || name.ends_with("Error") || name.ends_with("Exception"))
+/// `vLLM 0.26.0`, from what it says at its start.
+fn version(log: &str) -> String {
+    static SAID: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"(?:LLM engine \(v|API server version )([\w.+-]+)").expect("a constant")
+    });
+    match SAID.captures(log) {
+        Some(said) => format!("vLLM {}", &said[1]),
+        None => "its version is in the record".to_owned(),
+    }
 }
 
-fn killed(exit: ExitStatus) -> Option<Diagnosis> {
-    (exit.signal == Some(9)).then(|| Diagnosis {
-        cause: "it was killed (SIGKILL) and its log says nothing: most often the kernel's out-of-memory killer".to_owned(),
-        hint: Some(
-            "see `dmesg` and the memory limit of the container; lower VLLM_CPU_KVCACHE_SPACE or gpu_memory_utilization if memory is short".to_owned(),
-        ),
+/// Fit for one line of a report.
+fn cut(text: &str) -> String {
+    text.chars().take(400).collect()
+}
+
+fn died_of(signal: i32) -> Option<Diagnosis> {
+    let known = CAUSES.signal.iter().find(|known| known.number == signal)?;
+    Some(Diagnosis {
+        cause: known.cause.clone(),
+        hint: Some(known.hint.clone()),
     })
 }
 
@@ -357,17 +192,6 @@ RuntimeError: Engine core initialization failed. See root cause above.");
     }
 
     #[test]
-    fn no_row_is_shadowed_by_an_earlier_one() {
-        for (i, row) in TABLE.iter().enumerate() {
-            let line = row.texts.join(" ... ");
-            let winner = TABLE
-                .iter()
-                .position(|other| other.texts.iter().all(|text| line.contains(text)));
-            assert_eq!(winner, Some(i), "{line}");
-        }
-    }
-
-    #[test]
     fn real_tails_of_other_platforms_are_known() {
         let cases = [
             (
@@ -400,5 +224,110 @@ RuntimeError: Engine core initialization failed. See root cause above.");
             assert!(found.cause.contains(cause), "{log}: {}", found.cause);
             assert!(found.hint.is_some());
         }
+    }
+
+    /// Tails of logs as users bring them, each with what its cause and its hint must say.
+    #[test]
+    fn logs_that_users_bring_are_understood() {
+        let cases = [
+            (
+                "pydarch",
+                "does not know the model type qwen3_next",
+                "upgrade transformers",
+            ),
+            (
+                "pydlen",
+                "max_model_len 40960 exceeds the model's 32768",
+                "set max_model_len = 32768",
+            ),
+            (
+                "mincap",
+                "fp8 needs compute capability 90, the device has 86",
+                "`unsupported`",
+            ),
+            (
+                "oomwarn",
+                "KeyError: 'lm_head.weight'",
+                "quant_model_description.json",
+            ),
+            (
+                "lmhead",
+                "KeyError: 'lm_head.weight'",
+                "the release that it was made for",
+            ),
+            ("w1bias", "a fault inside vLLM", "version"),
+            (
+                "ei0006",
+                "HCCL timed out connecting the ranks (EI0006)",
+                "HCCL_CONNECT_TIMEOUT",
+            ),
+            (
+                "noimage",
+                "no kernel for this device's architecture",
+                "wheel",
+            ),
+            (
+                "fp8blocktp",
+                "192 (a layer's share at this tensor_parallel_size) is not divisible by the quantization's block block_k = 128",
+                "enable_expert_parallel",
+            ),
+            ("eaddr", "port 29500 is taken", "MASTER_PORT"),
+            ("triton", "wants 102400 bytes of shared memory", "backend"),
+            (
+                "failed-but-alive",
+                "CUBLAS_STATUS_EXECUTION_FAILED",
+                "fuse_allreduce_rms = false",
+            ),
+        ];
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/logs");
+        for (name, cause, hint) in cases {
+            let found = of(&std::fs::read_to_string(folder.join(name)).expect("a case"));
+            assert!(found.cause.contains(cause), "{name}: {}", found.cause);
+            let told = found.hint.expect(name);
+            assert!(told.contains(hint), "{name}: {told}");
+        }
+        let slow = std::fs::read_to_string(folder.join("fallback-kernels")).expect("a case");
+        assert_eq!(diagnose(&slow, Death::default()), None);
+    }
+
+    #[test]
+    fn what_was_handled_is_not_the_cause() {
+        let found = of("\
+ERROR 11-24 10:00:00 [utils.py:1] Traceback (most recent call last):
+ERROR 11-24 10:00:00 [utils.py:1] ImportError: no optional package
+RuntimeError: CUDA out of memory. Tried to allocate 4.00 GiB
+(EngineCore pid=2) ERROR 11-24 10:00:00 [core.py:1] EngineCore failed to start.
+(EngineCore pid=2) ERROR 11-24 10:00:00 [core.py:1] Traceback (most recent call last):
+(EngineCore pid=2) ERROR 11-24 10:00:00 [core.py:1] ValueError: nothing that is known");
+        assert_eq!(found.cause, "ValueError: nothing that is known");
+    }
+
+    #[test]
+    fn a_vague_exception_yields_to_a_telling_line_elsewhere() {
+        let found = of("\
+host:91:120 [1] misc/shmutils.cc:72 NCCL WARN Call to ftruncate or shm open failed
+(Worker_TP1 pid=2) ERROR 11-24 10:00:00 [m.py:1] WorkerProc failed to start.
+(Worker_TP1 pid=2) ERROR 11-24 10:00:00 [m.py:1] Traceback (most recent call last):
+(Worker_TP1 pid=2) ERROR 11-24 10:00:00 [m.py:1] RuntimeError: NCCL error: unhandled system error");
+        assert_eq!(
+            found.cause,
+            "NCCL got no shared memory: /dev/shm is too small"
+        );
+    }
+
+    #[test]
+    fn vllm_is_named_where_the_fault_is_its_own() {
+        let found = of("\
+(EngineCore pid=2) INFO 11-24 10:00:00 [core.py:69] Initializing a V1 LLM engine (v0.19.1) with config: model='/m'
+Traceback (most recent call last):
+  File \"/v/site-packages/vllm/v1/core.py\", line 9, in f
+AttributeError: 'NoneType' object has no attribute 'shape'");
+        assert!(
+            found.cause.starts_with("a fault inside vLLM"),
+            "{}",
+            found.cause
+        );
+        let hint = found.hint.expect("one");
+        assert!(hint.contains("(vLLM 0.19.1)"), "{hint}");
     }
 }

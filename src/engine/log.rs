@@ -113,36 +113,80 @@ fn clean(text: &str) -> String {
 /// One line of vLLM's log, taken apart.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct LogLine<'a> {
-    /// The process that said it (`EngineCore pid=77`); empty if it did not say.
+    /// The process that said it (`EngineCore pid=77`, `rank0`); empty if it did not say.
     pub(super) process: &'a str,
-    /// `INFO`, `WARNING`, `ERROR` ...; empty for lines that do not come from the logger.
+    /// `INFO`, `WARNING`, `ERROR` ...; empty for lines that do not come from a logger.
     pub(super) level: &'a str,
     /// The message.
     pub(super) message: &'a str,
 }
 
-/// Takes a line such as `(EngineCore pid=77) ERROR 11-24 12:44:05 [core.py:12] text` apart.
-pub(super) fn parse_line(line: &str) -> LogLine<'_> {
-    const LEVELS: [&str; 5] = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"];
-    let (process, rest) = match line.strip_prefix('(').and_then(|l| l.split_once(") ")) {
-        Some((process, rest)) if process.contains("pid=") => (process, rest),
-        _ => ("", line),
-    };
-    let level = rest.split(' ').next().unwrap_or_default();
-    if LEVELS.contains(&level)
-        && let Some((_, message)) = rest.split_once("] ")
-    {
-        return LogLine {
-            process,
-            level,
-            message,
-        };
+impl LogLine<'_> {
+    /// Whether a logger said it, and not as an error.
+    pub(super) fn is_harmless(&self) -> bool {
+        matches!(self.level, "DEBUG" | "INFO" | "WARNING")
     }
+
+    /// Whether both are of one process and of one level, as the lines of one message are.
+    pub(super) fn same_voice(&self, other: &Self) -> bool {
+        self.process == other.process && self.level == other.level
+    }
+}
+
+const LEVELS: [&str; 5] = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"];
+
+/// Takes a line such as `(EngineCore pid=77) ERROR 11-24 12:44:05 [core.py:12] text` apart; also those of other loggers
+/// (`2026-07-06 23:18:23,723 - WARNING - file.py:1 - text`, `[W1127 21:27:35 file.cpp:1] text`, `WARNING:root:text`).
+pub(super) fn parse_line(line: &str) -> LogLine<'_> {
+    let (process, rest) = process(line);
+    let (level, message) = level(rest).unwrap_or(("", rest));
     LogLine {
         process,
-        level: "",
-        message: rest,
+        level,
+        message,
     }
+}
+
+fn process(line: &str) -> (&str, &str) {
+    if let Some((process, rest)) = line.strip_prefix('(').and_then(|l| l.split_once(')'))
+        && process.contains("pid=")
+    {
+        return (process, rest.strip_prefix(' ').unwrap_or(rest));
+    }
+    match line.strip_prefix('[').and_then(|l| l.split_once("]:")) {
+        Some((process, rest)) if process.starts_with("rank") => {
+            (process, rest.strip_prefix(' ').unwrap_or(rest))
+        }
+        _ => ("", line),
+    }
+}
+
+fn level(rest: &str) -> Option<(&str, &str)> {
+    let first = rest.split([' ', ':']).next().unwrap_or_default();
+    if let Some(level) = LEVELS.into_iter().find(|level| *level == first) {
+        let after = &rest[level.len()..];
+        let message = match after.strip_prefix(':') {
+            Some(root) => root.split_once(':')?.1,
+            None => after.split_once("] ")?.1,
+        };
+        return Some((level, message));
+    }
+    if rest.starts_with("20") {
+        let mut parts = rest.splitn(4, " - ").skip(1);
+        let level = LEVELS
+            .into_iter()
+            .find(|l| parts.clone().next() == Some(*l))?;
+        return Some((level, parts.nth(2)?));
+    }
+    // glog's letters, as torch uses them; Ascend's `[ERROR] ...` is an error wherever it stands.
+    let torch = rest.strip_prefix('[')?;
+    let level = match torch.as_bytes() {
+        [b'W', b'0'..=b'9', ..] => "WARNING",
+        [b'I', b'0'..=b'9', ..] => "INFO",
+        [b'E', b'0'..=b'9', ..] => "ERROR",
+        _ => return None,
+    };
+    Some((level, torch.split_once("] ")?.1))
 }
 
 #[cfg(test)]
@@ -193,6 +237,33 @@ mod tests {
                 message: "libiomp [x] y"
             }
         );
+        let levels = [
+            (
+                "2026-07-06 23:18:23,723 - WARNING - a.py:1 - flashinfer.jit: x",
+                "WARNING",
+                "flashinfer.jit: x",
+            ),
+            (
+                "[rank0]:[W1127 21:27:35.12 c.cpp:1] Warning: x",
+                "WARNING",
+                "Warning: x",
+            ),
+            ("WARNING:root:x: y", "WARNING", "x: y"),
+            (
+                "(VllmWorkerProcess pid=7) ERROR 09-25 02:23:33 multiproc.py:242] KeyError: 'x'",
+                "ERROR",
+                "KeyError: 'x'",
+            ),
+            (
+                "[ERROR] 2025-04-08-18:07:20 (PID:749) ERR01100 OPS",
+                "",
+                "[ERROR] 2025-04-08-18:07:20 (PID:749) ERR01100 OPS",
+            ),
+        ];
+        for (line, level, message) in levels {
+            let parsed = parse_line(line);
+            assert_eq!((parsed.level, parsed.message), (level, message), "{line}");
+        }
         let plain = parse_line("ValueError: no");
         assert_eq!((plain.process, plain.level), ("", ""));
         assert_eq!(plain.message, "ValueError: no");

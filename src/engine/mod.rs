@@ -1,6 +1,7 @@
 //! A real vLLM, started, driven and stopped: the offline driver and the server behind one face. Launch arguments
 //! are data; what an installed vLLM accepts is probed, not guessed. Knows nothing of statistics and reports.
 
+mod causes;
 mod diagnosis;
 mod failure;
 mod kernels;
@@ -11,6 +12,7 @@ mod probe;
 mod server;
 mod session;
 mod surroundings;
+mod traceback;
 
 pub use offline::{OfflineEngine, OfflineSession};
 pub(crate) use probe::{Probe, probe};
