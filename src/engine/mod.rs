@@ -11,6 +11,7 @@ mod oom;
 mod probe;
 mod server;
 mod session;
+mod started;
 mod surroundings;
 mod traceback;
 

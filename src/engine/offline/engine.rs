@@ -7,15 +7,12 @@ use tokio::net::unix::pipe;
 
 use super::event_reader::EventReader;
 use super::session::OfflineSession;
-use crate::clock;
-use crate::engine::failure::Witness;
-use crate::engine::log::EngineLog;
-use crate::engine::oom::OomWatch;
+use crate::engine::started::{Kind, Launching};
 use crate::engine::surroundings::{Surroundings, chain, write_private};
 use crate::engine::{Engine, Launch};
 use crate::error::PathError;
-use crate::process::{Guard, GuardedCommand, LEASE_MODULE, LEASE_PY, RunDir};
-use crate::record::{Failure, FailureKind, Phase};
+use crate::process::{LEASE_MODULE, LEASE_PY, RunDir};
+use crate::record::Failure;
 
 /// The program that vLLM runs in; a file of its own, because vLLM's children import it again.
 pub(in crate::engine) const DRIVER: &str = include_str!("driver.py");
@@ -45,46 +42,20 @@ impl OfflineEngine {
 impl Engine for OfflineEngine {
     type Session = OfflineSession;
 
-    fn launch(&self, mut launch: Launch) -> Result<OfflineSession, Failure> {
-        let begin_ns = clock::mono_ns();
-        let env = self.surroundings.environment(&launch);
-        let witness = Witness {
-            log: EngineLog::new(&launch.log, &env),
-            oom: OomWatch::begin(),
-        };
-        let spawn = |message: String| {
-            witness.failure(Phase::Launch, FailureKind::Spawn, &message, None, None)
-        };
-        // A checkpoint's own sampling defaults would make cells differ.
-        launch
-            .args
-            .entry("generation_config".to_owned())
-            .or_insert_with(|| "vllm".into());
-        let driver = lay_out(&launch.scratch).map_err(|error| spawn(chain(&error)))?;
-        let pipes = Pipes::open().map_err(|error| spawn(format!("cannot open pipes: {error}")))?;
-        let guard = Guard::spawn_with(
-            &self.surroundings.rollbench,
-            GuardedCommand {
-                program: launch.python.clone(),
-                args: vec![driver.into()],
-                env,
-                cwd: None,
-                log: launch.log.clone(),
-                pass_fds: vec![
-                    ("ROLLBENCH_COMMANDS_FD".to_owned(), pipes.commands_read),
-                    ("ROLLBENCH_EVENTS_FD".to_owned(), pipes.events_write),
-                ],
-            },
-        )
-        .map_err(|error| spawn(chain(&error)))?;
-        Ok(OfflineSession::new(
-            guard,
-            pipes.commands,
-            pipes.events,
-            witness,
-            launch,
-            begin_ns,
-        ))
+    fn launch(&self, launch: Launch) -> Result<OfflineSession, Failure> {
+        let launching = Launching::begin(Kind::Offline, &self.surroundings, launch);
+        let driver = lay_out(&launching.launch.scratch)
+            .map_err(|error| launching.failure(&chain(&error)))?;
+        let pipes = Pipes::open()
+            .map_err(|error| launching.failure(&format!("cannot open pipes: {error}")))?;
+        let started = launching.spawn(
+            driver,
+            vec![
+                ("ROLLBENCH_COMMANDS_FD".to_owned(), pipes.commands_read),
+                ("ROLLBENCH_EVENTS_FD".to_owned(), pipes.events_write),
+            ],
+        )?;
+        Ok(OfflineSession::new(started, pipes.commands, pipes.events))
     }
 }
 

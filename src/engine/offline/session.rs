@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
 
@@ -12,61 +11,39 @@ use super::event_reader::{EventReader, ReadError};
 use super::judge::judge;
 use super::prompt_file;
 use super::protocol::{Command, DriverError, Event, Imported, PROTOCOL, Ready};
-use crate::clock;
-use crate::engine::failure::{Witness, describe};
-use crate::engine::kernels::{kernels, weights};
-use crate::engine::surroundings::{chain, seconds, shown};
-use crate::engine::{Launch, Session, StepRequest, Urgency};
+use crate::engine::started::{Started, Told};
+use crate::engine::surroundings::{chain, seconds};
+use crate::engine::{Session, StepRequest, Urgency};
 use crate::event::{Event as RunEvent, EventSink};
-use crate::process::{Guard, Patience};
-use crate::record::{EngineFacts, ExitStatus, Failure, FailureKind, Phase, Role, Step, Stop};
+use crate::process::Patience;
+use crate::record::{EngineFacts, ExitStatus, Failure, FailureKind, Phase, Step, Stop};
 
 /// One engine, driven through `driver.py`.
 #[derive(Debug)]
 pub struct OfflineSession {
-    guard: Guard,
+    started: Started,
     commands: pipe::Sender,
     events: EventReader,
     /// Events that were in the pipe when the driver ended.
     pending: VecDeque<Event>,
-    witness: Witness,
-    launch: Launch,
-    begin_ns: u64,
-    phase: Phase,
     last_id: u64,
-    exit: Option<ExitStatus>,
-    stop: Option<Stop>,
 }
 
 impl OfflineSession {
-    /// `begin_ns` is when the launch began.
-    pub(super) fn new(
-        guard: Guard,
-        commands: pipe::Sender,
-        events: EventReader,
-        witness: Witness,
-        launch: Launch,
-        begin_ns: u64,
-    ) -> Self {
+    pub(super) fn new(started: Started, commands: pipe::Sender, events: EventReader) -> Self {
         Self {
-            guard,
+            started,
             commands,
             events,
             pending: VecDeque::new(),
-            witness,
-            launch,
-            begin_ns,
-            phase: Phase::Launch,
             last_id: 0,
-            exit: None,
-            stop: None,
         }
     }
 }
 
 impl Session for OfflineSession {
     async fn ready(&mut self, events: &EventSink) -> Result<EngineFacts, Failure> {
-        let mut patience = Patience::new(self.launch.limits.start);
+        let mut patience = Patience::new(self.started.launch.limits.start);
         let what = "the engine is not ready";
         match self.next(&mut patience, what).await? {
             Event::Hello { .. } => {}
@@ -75,16 +52,16 @@ impl Session for OfflineSession {
         let id = self.id();
         let load = encode(&Command::Load {
             id,
-            args: &self.launch.args,
-            fan_out: self.launch.fan_out,
-            sampling: &self.launch.sampling,
+            args: &self.started.launch.args,
+            fan_out: self.started.launch.fan_out,
+            sampling: &self.started.launch.sampling,
         });
         self.send(load).await;
         let imported = match self.next(&mut patience, what).await? {
             Event::Imported(imported) => imported,
             other => return Err(self.unexpected(&other, "that vLLM is imported")),
         };
-        self.phase = Phase::Load;
+        self.started.phase = Phase::Load;
         events.emit(RunEvent::Phase { phase: Phase::Load });
         match self.next(&mut patience, what).await? {
             Event::Ready(ready) => Ok(self.facts(imported, *ready)),
@@ -103,11 +80,7 @@ impl Session for OfflineSession {
     }
 
     async fn run_step(&mut self, step: &StepRequest, events: &EventSink) -> Result<Step, Failure> {
-        self.phase = match step.role {
-            Role::Warmup => Phase::Warmup,
-            Role::Measured => Phase::Measure,
-            Role::Profiled => Phase::Profile,
-        };
+        self.started.enter_step(step.role);
         let file = self.prompt_file(step.index);
         let Some(file) = file.to_str() else {
             return Err(self.fail(FailureKind::Spawn, "the scratch folder's name is not UTF-8"));
@@ -117,7 +90,7 @@ impl Session for OfflineSession {
         let run = encode(&Command::Step { id, file });
         self.send(reset + &run).await;
 
-        let mut patience = Patience::new(self.launch.limits.stall);
+        let mut patience = Patience::new(self.started.launch.limits.stall);
         loop {
             let what = "the step makes no progress";
             match self.next(&mut patience, what).await? {
@@ -137,7 +110,7 @@ impl Session for OfflineSession {
                     });
                 }
                 Event::StepFinished(told) if told.id == id => {
-                    return judge(step, self.launch.fan_out, *told)
+                    return judge(step, self.started.launch.fan_out, *told)
                         .map_err(|missing| self.fail(FailureKind::Results, &missing));
                 }
                 other => return Err(self.unexpected(&other, "the end of the step")),
@@ -146,34 +119,18 @@ impl Session for OfflineSession {
     }
 
     async fn stop(&mut self, urgency: Urgency) -> Stop {
-        if let Some(stop) = &self.stop {
-            return stop.clone();
+        if let Some(stop) = self.started.begin_stop() {
+            return stop;
         }
-        self.phase = Phase::Stop;
-        let begin = clock::mono_ns();
-        let (report, polite) = match urgency {
-            Urgency::Now => (self.guard.sweep().await, false),
-            Urgency::Polite => {
-                let polite = self.ask_to_exit().await;
-                self.guard.signal_group(Signal::SIGTERM);
-                (self.guard.sweep_after(self.grace()).await, polite)
-            }
-        };
-        self.exit = self.exit.or(report.exit);
-        let stop = Stop {
-            polite,
-            ms: (clock::mono_ns() - begin) / 1_000_000,
-            leaks: report.leaks,
-        };
-        self.stop = Some(stop.clone());
-        stop
+        let polite = urgency == Urgency::Polite && self.ask_to_exit().await;
+        self.started.sweep(urgency, polite).await
     }
 }
 
 impl OfflineSession {
     /// The process id of the driver.
     pub fn leader(&self) -> u32 {
-        self.guard.leader()
+        self.started.leader()
     }
 
     fn id(&mut self) -> u64 {
@@ -182,7 +139,7 @@ impl OfflineSession {
     }
 
     fn prompt_file(&self, index: u32) -> PathBuf {
-        self.launch.scratch.join(format!("{index}.prompts"))
+        self.started.launch.scratch.join(format!("{index}.prompts"))
     }
 
     /// A driver that is gone takes no commands; that shows at the next event, with a better explanation.
@@ -197,8 +154,8 @@ impl OfflineSession {
             if let Some(event) = self.pending.pop_front() {
                 return self.look(event).await;
             }
-            if let Some(exit) = self.exit {
-                return Err(self.exited(exit));
+            if let Some(exit) = self.started.exit {
+                return Err(self.started.exited(exit));
             }
             tokio::select! {
                 biased;
@@ -208,10 +165,7 @@ impl OfflineSession {
                     Ok(None) => {}
                     Err(error) => return Err(self.unreadable(&error)),
                 },
-                exit = self.guard.leader_exit() => {
-                    self.exit = Some(exit);
-                    self.collect()?;
-                }
+                _ = self.started.leader_exit() => self.collect()?,
                 () = patience.over() => {
                     let message = format!("{what} after {}", seconds(patience.limit()));
                     return Err(self.fail(FailureKind::Timeout, &message));
@@ -253,28 +207,16 @@ impl OfflineSession {
             _ => FailureKind::Engine,
         };
         let ends_by_itself = matches!(kind, FailureKind::Exited | FailureKind::Engine);
-        if self.exit.is_none() && ends_by_itself {
-            let exit = self.guard.leader_exit();
-            self.exit = tokio::time::timeout(self.launch.limits.stop, exit)
-                .await
-                .ok();
+        if ends_by_itself {
+            let limit = self.started.launch.limits.stop;
+            self.started.exits_within(limit).await;
         }
         // As Python's `exitcode`: negative for a signal.
         let victim = error.exit_code.map(|code| ExitStatus {
             code: (code >= 0).then_some(code),
             signal: (code < 0).then_some(-code),
         });
-        self.witness
-            .failure(self.phase, kind, &error.message, self.exit, victim)
-    }
-
-    fn exited(&self, exit: ExitStatus) -> Failure {
-        let message = format!(
-            "the engine ended by itself ({}) during {}",
-            describe(exit),
-            self.phase
-        );
-        self.fail(FailureKind::Exited, &message)
+        self.started.fail_with(kind, &error.message, victim)
     }
 
     fn unreadable(&self, error: &ReadError) -> Failure {
@@ -300,60 +242,39 @@ impl OfflineSession {
     }
 
     fn fail(&self, kind: FailureKind, message: &str) -> Failure {
-        self.witness
-            .failure(self.phase, kind, message, self.exit, None)
+        self.started.fail(kind, message)
     }
 
     fn facts(&self, imported: Imported, ready: Ready) -> EngineFacts {
-        let log = self.witness.log.text();
-        EngineFacts {
-            kind: "offline".to_owned(),
+        self.started.facts(Told {
             platform: imported.platform,
             versions: imported.versions,
-            requested: self
-                .launch
-                .args
-                .iter()
-                .map(|(name, value)| (name.clone(), shown(name, value)))
-                .collect(),
-            effective: ready
-                .effective
-                .iter()
-                .map(|(name, value)| (name.clone(), shown(name, value)))
-                .collect(),
-            difference: ready.difference,
-            kernels: kernels(&log),
-            kv_tokens: ready.kv_tokens,
-            weights_bytes: weights(&log).map(|bytes| bytes.0),
             import_s: imported.import_s,
-            load_s: (clock::mono_ns() - self.begin_ns) as f64 / 1e9,
-        }
+            effective: ready.effective,
+            difference: ready.difference,
+            kv_tokens: ready.kv_tokens,
+        })
     }
 
     /// Asks the driver to end, in words and then by SIGTERM; whether it did. What it still says is thrown away, but
     /// read, or it could not end.
     async fn ask_to_exit(&mut self) -> bool {
-        if self.exit.is_none() {
+        if self.started.exit.is_none() {
             self.send(encode(&Command::Exit)).await;
         }
-        if self.exits_within(self.launch.limits.stop).await {
+        if self.exits_within(self.started.launch.limits.stop).await {
             return true;
         }
-        self.guard.signal_leader(Signal::SIGTERM);
-        self.exits_within(self.grace()).await
-    }
-
-    /// How long SIGTERM is given: 5 s of the usual 15 s to stop.
-    fn grace(&self) -> Duration {
-        self.launch.limits.stop / 3
+        self.started.terminate_leader();
+        self.exits_within(self.started.grace()).await
     }
 
     async fn exits_within(&mut self, limit: Duration) -> bool {
         let mut patience = Patience::new(limit);
-        while self.exit.is_none() {
+        while self.started.exit.is_none() {
             tokio::select! {
                 biased;
-                exit = self.guard.leader_exit() => self.exit = Some(exit),
+                _ = self.started.leader_exit() => {}
                 event = self.events.next(), if !self.events.ended() => {
                     if event.is_err() {
                         self.events.discard();

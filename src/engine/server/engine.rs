@@ -7,17 +7,14 @@ use serde_json::json;
 
 use super::flags::flags;
 use super::session::ServerSession;
-use crate::clock;
-use crate::engine::failure::Witness;
-use crate::engine::log::EngineLog;
 use crate::engine::offline::DRIVER;
-use crate::engine::oom::OomWatch;
+use crate::engine::started::{Kind, Launching};
 use crate::engine::surroundings::{Surroundings, chain, write_private};
 use crate::engine::{Engine, Launch};
 use crate::error::PathError;
-use crate::load::{Api, Control};
-use crate::process::{Guard, GuardedCommand, LEASE_MODULE, LEASE_PY, RunDir};
-use crate::record::{Failure, FailureKind, Phase};
+use crate::load::{Api, Control, RequestEncoder, Target};
+use crate::process::{LEASE_MODULE, LEASE_PY, RunDir};
+use crate::record::Failure;
 
 /// The program that `vllm serve` runs in.
 const LAUNCHER: &str = include_str!("server.py");
@@ -54,53 +51,49 @@ impl ServerEngine {
 impl Engine for ServerEngine {
     type Session = ServerSession;
 
-    fn launch(&self, mut launch: Launch) -> Result<ServerSession, Failure> {
-        let begin_ns = clock::mono_ns();
-        let mut env = self.surroundings.environment(&launch);
+    fn launch(&self, launch: Launch) -> Result<ServerSession, Failure> {
+        let mut launching = Launching::begin(Kind::Server, &self.surroundings, launch);
         // For /reset_prefix_cache; the server listens on this machine alone.
-        env.entry("VLLM_SERVER_DEV_MODE".into())
+        launching
+            .env
+            .entry("VLLM_SERVER_DEV_MODE".into())
             .or_insert_with(|| "1".into());
-        let witness = Witness {
-            log: EngineLog::new(&launch.log, &env),
-            oom: OomWatch::begin(),
-        };
-        let spawn = |message: String| {
-            witness.failure(Phase::Launch, FailureKind::Spawn, &message, None, None)
-        };
-        // A checkpoint's own sampling defaults would make cells differ.
-        launch
-            .args
-            .entry("generation_config".to_owned())
-            .or_insert_with(|| "vllm".into());
-        let port = free_port().map_err(|error| spawn(format!("no free port: {error}")))?;
-        let name = launch
+        let port =
+            free_port().map_err(|error| launching.failure(&format!("no free port: {error}")))?;
+        let launch = &launching.launch;
+        let model = launch
             .args
             .get("served_model_name")
             .and_then(|name| name.as_str())
             .unwrap_or(SERVED_NAME)
             .to_owned();
-        let program = lay_out(&launch, port, &name).map_err(|error| spawn(chain(&error)))?;
-        let api_key = env
+        let program =
+            lay_out(launch, port, &model).map_err(|error| launching.failure(&chain(&error)))?;
+        let api_key = launching
+            .env
             .get(std::ffi::OsStr::new("VLLM_API_KEY"))
             .and_then(|key| key.to_str())
             .map(str::to_owned);
         let control = Control::new(&format!("http://127.0.0.1:{port}"), api_key.clone())
-            .map_err(|error| spawn(chain(&error)))?;
-        let guard = Guard::spawn_with(
-            &self.surroundings.rollbench,
-            GuardedCommand {
-                program: launch.python.clone(),
-                args: vec![program.into()],
-                env,
-                cwd: None,
-                log: launch.log.clone(),
-                pass_fds: Vec::new(),
+            .map_err(|error| launching.failure(&chain(&error)))?;
+        let host = format!("127.0.0.1:{port}");
+        let encoder = RequestEncoder {
+            target: Target {
+                base: format!("http://{host}"),
+                path: format!("/v1/{}", self.api.path()),
+                host,
+                api: self.api,
+                addresses: vec![([127, 0, 0, 1], port).into()],
             },
-        )
-        .map_err(|error| spawn(chain(&error)))?;
-        Ok(ServerSession::new(
-            guard, witness, launch, begin_ns, self.api, control, port, name, api_key,
-        ))
+            model,
+            sampling: launch.sampling.clone(),
+            ignore_eos: true,
+            token_ids: false,
+            api_key,
+            headers: Vec::new(),
+        };
+        let started = launching.spawn(program, Vec::new())?;
+        Ok(ServerSession::new(started, control, encoder))
     }
 }
 

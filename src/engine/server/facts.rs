@@ -1,32 +1,13 @@
 //! What the launcher and the server tell of themselves.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use indexmap::IndexMap;
-use serde::Deserialize;
-use serde_json::Value;
+use crate::engine::started::Told;
 
-use crate::record::Difference;
-
-/// The launcher's file, as far as it is written.
-#[derive(Debug, Clone, Default, Deserialize)]
-pub(super) struct ServerFacts {
-    pub(super) platform: String,
-    pub(super) versions: BTreeMap<String, String>,
-    pub(super) import_s: f64,
-    /// Absent until vLLM has resolved its configuration.
-    #[serde(default)]
-    pub(super) effective: IndexMap<String, Value>,
-    #[serde(default)]
-    pub(super) difference: IndexMap<String, Difference>,
-}
-
-impl ServerFacts {
-    /// Absent until vLLM is imported.
-    pub(super) fn read(scratch: &Path) -> Option<Self> {
-        serde_json::from_slice(&std::fs::read(scratch.join("facts.json")).ok()?).ok()
-    }
+/// The launcher's file, as far as it is written: absent until vLLM is imported, without `effective` until vLLM has
+/// resolved its configuration, and always without `kv_tokens`.
+pub(super) fn read(scratch: &Path) -> Option<Told> {
+    serde_json::from_slice(&std::fs::read(scratch.join("facts.json")).ok()?).ok()
 }
 
 /// The capacity of the KV cache in tokens, of all engines together: `vllm:cache_config_info` on `/metrics`.

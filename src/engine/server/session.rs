@@ -4,24 +4,19 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
-
-use super::facts::{ServerFacts, kv_tokens};
+use super::facts;
 use crate::clock;
 use crate::config::FanOut;
-use crate::engine::failure::{Witness, describe};
-use crate::engine::kernels::{kernels, weights};
-use crate::engine::surroundings::{chain, seconds, shown};
-use crate::engine::{Launch, LoadShape, Session, StepRequest, Urgency};
+use crate::engine::started::{Started, Told};
+use crate::engine::surroundings::{chain, seconds};
+use crate::engine::{LoadShape, Session, StepRequest, Urgency};
 use crate::event::{Event, EventSink};
 use crate::load::{
-    Api, Control, Driven, Expected, Limit, Load, LoadError, Request, RequestEncoder, Target,
-    Timeouts, drive, made_ahead,
+    Api, Control, Driven, Expected, Limit, Load, LoadError, Request, RequestEncoder, Timeouts,
+    drive, made_ahead,
 };
-use crate::process::{Guard, Patience};
-use crate::record::{
-    EngineFacts, ExitStatus, Failure, FailureKind, Phase, Role, Step, StepStatus, Stop,
-};
+use crate::process::Patience;
+use crate::record::{EngineFacts, Failure, FailureKind, Phase, Step, StepStatus, Stop};
 
 /// How often a server that is not ready is asked.
 const ASK_EVERY: Duration = Duration::from_millis(250);
@@ -30,97 +25,44 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// One server, driven over HTTP.
 pub struct ServerSession {
-    guard: Guard,
-    witness: Witness,
-    launch: Launch,
-    begin_ns: u64,
+    started: Started,
     control: Control,
     encoder: RequestEncoder,
-    phase: Phase,
     /// Whether it was said that the prefix cache cannot be reset.
     cache_noted: bool,
-    exit: Option<ExitStatus>,
-    stop: Option<Stop>,
 }
 
 impl ServerSession {
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the launch's parts, each of another kind"
-    )]
-    pub(super) fn new(
-        guard: Guard,
-        witness: Witness,
-        launch: Launch,
-        begin_ns: u64,
-        api: Api,
-        control: Control,
-        port: u16,
-        model: String,
-        api_key: Option<String>,
-    ) -> Self {
-        let host = format!("127.0.0.1:{port}");
-        let encoder = RequestEncoder {
-            target: Target {
-                base: format!("http://{host}"),
-                path: format!("/v1/{}", api.path()),
-                host,
-                api,
-                addresses: vec![([127, 0, 0, 1], port).into()],
-            },
-            model,
-            sampling: launch.sampling.clone(),
-            ignore_eos: true,
-            token_ids: false,
-            api_key,
-            headers: Vec::new(),
-        };
+    pub(super) fn new(started: Started, control: Control, encoder: RequestEncoder) -> Self {
         Self {
-            guard,
-            witness,
-            launch,
-            begin_ns,
+            started,
             control,
             encoder,
-            phase: Phase::Launch,
             cache_noted: false,
-            exit: None,
-            stop: None,
         }
     }
 
     /// The process id of the launcher.
     pub fn leader(&self) -> u32 {
-        self.guard.leader()
+        self.started.leader()
     }
 
     fn fail(&self, kind: FailureKind, message: &str) -> Failure {
-        self.witness
-            .failure(self.phase, kind, message, self.exit, None)
-    }
-
-    fn exited(&mut self, exit: ExitStatus) -> Failure {
-        self.exit = Some(exit);
-        let message = format!(
-            "the server ended by itself ({}) during {}",
-            describe(exit),
-            self.phase
-        );
-        self.fail(FailureKind::Exited, &message)
+        self.started.fail(kind, message)
     }
 
     /// Waits for `work`, unless the server ends before.
     async fn while_alive<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Failure> {
-        if let Some(exit) = self.exit {
-            return Err(self.exited(exit));
+        if let Some(exit) = self.started.exit {
+            return Err(self.started.exited(exit));
         }
         let mut work = pin!(work);
         let exit = tokio::select! {
             biased;
             done = &mut work => return Ok(done),
-            exit = self.guard.leader_exit() => exit,
+            exit = self.started.leader_exit() => exit,
         };
-        Err(self.exited(exit))
+        Err(self.started.exited(exit))
     }
 
     /// The server is up and its engine makes tokens: `/health` can answer while the engine is dead.
@@ -156,7 +98,7 @@ impl ServerSession {
     }
 
     fn load(&self, shape: &LoadShape, requests: usize) -> Load {
-        let stall = self.launch.limits.stall;
+        let stall = self.started.launch.limits.stall;
         Load {
             target: self.encoder.target.clone(),
             pacing: shape.pacing,
@@ -198,8 +140,7 @@ impl ServerSession {
 
     /// Requests failed: if that is because the server is dying, its exit belongs into the record.
     async fn last_words(&mut self) {
-        let exit = tokio::time::timeout(LAST_WORDS, self.guard.leader_exit()).await;
-        self.exit = self.exit.or(exit.ok());
+        self.started.exits_within(LAST_WORDS).await;
     }
 
     /// Whether it was reset.
@@ -216,45 +157,18 @@ impl ServerSession {
         }
         Ok(done)
     }
-
-    async fn exits_within(&mut self, patience: Duration) -> bool {
-        let exit = tokio::time::timeout(patience, self.guard.leader_exit()).await;
-        self.exit = self.exit.or(exit.ok());
-        self.exit.is_some()
-    }
-
-    fn facts(&self, told: ServerFacts, kv_tokens: Option<u64>) -> EngineFacts {
-        let log = self.witness.log.text();
-        let requested = self.launch.args.iter();
-        let effective = told.effective.iter();
-        EngineFacts {
-            kind: "server".to_owned(),
-            platform: told.platform,
-            versions: told.versions,
-            requested: requested
-                .map(|(name, value)| (name.clone(), shown(name, value)))
-                .collect(),
-            effective: effective
-                .map(|(name, value)| (name.clone(), shown(name, value)))
-                .collect(),
-            difference: told.difference,
-            kernels: kernels(&log),
-            kv_tokens,
-            weights_bytes: weights(&log).map(|bytes| bytes.0),
-            import_s: told.import_s,
-            load_s: (clock::mono_ns() - self.begin_ns) as f64 / 1e9,
-        }
-    }
 }
 
 impl Session for ServerSession {
     async fn ready(&mut self, events: &EventSink) -> Result<EngineFacts, Failure> {
-        let limit = self.launch.limits.start;
+        let limit = self.started.launch.limits.start;
         let mut patience = Patience::new(limit);
         let control = self.control.clone();
         loop {
-            if self.phase == Phase::Launch && ServerFacts::read(&self.launch.scratch).is_some() {
-                self.phase = Phase::Load;
+            if self.started.phase == Phase::Launch
+                && facts::read(&self.started.launch.scratch).is_some()
+            {
+                self.started.phase = Phase::Load;
                 events.emit(Event::Phase { phase: Phase::Load });
             }
             let ask = async {
@@ -290,13 +204,16 @@ impl Session for ServerSession {
         };
         proved?;
         let metrics = control.metrics().await.unwrap_or_default();
-        let Some(told) = ServerFacts::read(&self.launch.scratch) else {
+        let Some(told) = facts::read(&self.started.launch.scratch) else {
             return Err(self.fail(
                 FailureKind::Protocol,
                 "the launcher did not say which vLLM it started",
             ));
         };
-        Ok(self.facts(told, kv_tokens(&metrics)))
+        Ok(self.started.facts(Told {
+            kv_tokens: facts::kv_tokens(&metrics),
+            ..told
+        }))
     }
 
     async fn prepare(&mut self, steps: &[StepRequest]) -> Result<(), Failure> {
@@ -308,11 +225,7 @@ impl Session for ServerSession {
     }
 
     async fn run_step(&mut self, step: &StepRequest, events: &EventSink) -> Result<Step, Failure> {
-        self.phase = match step.role {
-            Role::Warmup => Phase::Warmup,
-            Role::Measured => Phase::Measure,
-            Role::Profiled => Phase::Profile,
-        };
+        self.started.enter_step(step.role);
         let reset = self.reset_prefix_cache(events).await?;
         let batch = self.requests(step)?;
         let load = self.load(&step.load, batch.len());
@@ -329,8 +242,8 @@ impl Session for ServerSession {
             .await?;
         if driven.outcome.status == StepStatus::Failed {
             self.last_words().await;
-            if let Some(exit) = self.exit {
-                return Err(self.exited(exit));
+            if let Some(exit) = self.started.exit {
+                return Err(self.started.exited(exit));
             }
             let reason = driven.outcome.reasons.first().map_or("", String::as_str);
             return Err(self.fail(FailureKind::Results, reason));
@@ -350,30 +263,17 @@ impl Session for ServerSession {
     }
 
     async fn stop(&mut self, urgency: Urgency) -> Stop {
-        if let Some(stop) = &self.stop {
-            return stop.clone();
+        if let Some(stop) = self.started.begin_stop() {
+            return stop;
         }
-        self.phase = Phase::Stop;
-        let begin_ns = clock::mono_ns();
-        let limit = self.launch.limits.stop;
-        let (report, polite) = match urgency {
-            Urgency::Now => (self.guard.sweep().await, false),
-            Urgency::Polite => {
-                // To the leader alone: vLLM ends its engine in an order of its own, and needs its children for that.
-                self.guard.signal_leader(Signal::SIGTERM);
-                let polite = self.exits_within(limit).await;
-                self.guard.signal_group(Signal::SIGTERM);
-                (self.guard.sweep_after(limit / 3).await, polite)
-            }
-        };
-        self.exit = self.exit.or(report.exit);
-        let stop = Stop {
-            polite,
-            ms: (clock::mono_ns() - begin_ns) / 1_000_000,
-            leaks: report.leaks,
-        };
-        self.stop = Some(stop.clone());
-        stop
+        let mut polite = false;
+        if urgency == Urgency::Polite {
+            // To the leader alone: vLLM ends its engine in an order of its own, and needs its children for that.
+            self.started.terminate_leader();
+            let limit = self.started.launch.limits.stop;
+            polite = self.started.exits_within(limit).await;
+        }
+        self.started.sweep(urgency, polite).await
     }
 }
 
@@ -397,7 +297,7 @@ impl ServerSession {
     }
 
     fn n_in_one(&self) -> bool {
-        self.launch.fan_out == FanOut::N
+        self.started.launch.fan_out == FanOut::N
     }
 
     fn requests(&self, step: &StepRequest) -> Result<Vec<Request>, Failure> {

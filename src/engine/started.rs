@@ -1,0 +1,269 @@
+//! What was launched, whichever way it is then driven: its processes, how far it came, how it ended.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use nix::sys::signal::Signal;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::failure::{Witness, describe};
+use super::kernels::{kernels, weights};
+use super::log::EngineLog;
+use super::oom::OomWatch;
+use super::session::{Launch, Urgency};
+use super::surroundings::{Surroundings, chain, shown};
+use crate::clock;
+use crate::process::{Guard, GuardedCommand};
+use crate::record::{Difference, EngineFacts, ExitStatus, Failure, FailureKind, Phase, Role, Stop};
+
+/// How the engine is driven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Offline,
+    Server,
+}
+
+impl Kind {
+    /// As the record names it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Offline => "offline",
+            Self::Server => "server",
+        }
+    }
+
+    /// As a sentence names it.
+    fn noun(self) -> &'static str {
+        match self {
+            Self::Offline => "engine",
+            Self::Server => "server",
+        }
+    }
+}
+
+/// A launch whose files are being laid out: what fails now fails with the words and the log of this launch.
+pub(super) struct Launching {
+    kind: Kind,
+    rollbench: PathBuf,
+    pub(super) launch: Launch,
+    pub(super) env: BTreeMap<OsString, OsString>,
+    witness: Witness,
+    begin_ns: u64,
+}
+
+impl Launching {
+    pub(super) fn begin(kind: Kind, surroundings: &Surroundings, mut launch: Launch) -> Self {
+        let begin_ns = clock::mono_ns();
+        // A checkpoint's own sampling defaults would make cells differ.
+        launch
+            .args
+            .entry("generation_config".to_owned())
+            .or_insert_with(|| "vllm".into());
+        let env = surroundings.environment(&launch);
+        let witness = Witness {
+            log: EngineLog::new(&launch.log, &env),
+            oom: OomWatch::begin(),
+        };
+        Self {
+            kind,
+            rollbench: surroundings.rollbench.clone(),
+            launch,
+            env,
+            witness,
+            begin_ns,
+        }
+    }
+
+    pub(super) fn failure(&self, message: &str) -> Failure {
+        self.witness
+            .failure(Phase::Launch, FailureKind::Spawn, message, None, None)
+    }
+
+    /// Starts `program` in the launch's Python below a guard, which gives it `pass_fds` by the names of variables.
+    pub(super) fn spawn(
+        self,
+        program: PathBuf,
+        pass_fds: Vec<(String, OwnedFd)>,
+    ) -> Result<Started, Failure> {
+        let command = GuardedCommand {
+            program: self.launch.python.clone(),
+            args: vec![program.into()],
+            env: self.env.clone(),
+            cwd: None,
+            log: self.launch.log.clone(),
+            pass_fds,
+        };
+        let guard = Guard::spawn_with(&self.rollbench, command)
+            .map_err(|error| self.failure(&chain(&error)))?;
+        Ok(Started {
+            kind: self.kind,
+            guard,
+            witness: self.witness,
+            launch: self.launch,
+            begin_ns: self.begin_ns,
+            phase: Phase::Launch,
+            exit: None,
+            stop_began_ns: 0,
+            stop: None,
+        })
+    }
+}
+
+/// Processes that were launched, below their guard.
+#[derive(Debug)]
+pub(super) struct Started {
+    kind: Kind,
+    guard: Guard,
+    witness: Witness,
+    pub(super) launch: Launch,
+    begin_ns: u64,
+    /// How far it came; what a failure names.
+    pub(super) phase: Phase,
+    /// How the leader ended; absent while it lives, as far as is known.
+    pub(super) exit: Option<ExitStatus>,
+    stop_began_ns: u64,
+    /// Absent until nothing is left.
+    stop: Option<Stop>,
+}
+
+impl Started {
+    /// The process id of the leader.
+    pub(super) fn leader(&self) -> u32 {
+        self.guard.leader()
+    }
+
+    /// A step with this role begins.
+    pub(super) fn enter_step(&mut self, role: Role) {
+        self.phase = match role {
+            Role::Warmup => Phase::Warmup,
+            Role::Measured => Phase::Measure,
+            Role::Profiled => Phase::Profile,
+        };
+    }
+
+    /// Waits for the leader's end. To be dropped and called again at will.
+    pub(super) async fn leader_exit(&mut self) -> ExitStatus {
+        if let Some(exit) = self.exit {
+            return exit;
+        }
+        let exit = self.guard.leader_exit().await;
+        self.exit = Some(exit);
+        exit
+    }
+
+    /// Whether the leader ends within `limit`, or has.
+    pub(super) async fn exits_within(&mut self, limit: Duration) -> bool {
+        tokio::time::timeout(limit, self.leader_exit())
+            .await
+            .is_ok()
+    }
+
+    pub(super) fn fail(&self, kind: FailureKind, message: &str) -> Failure {
+        self.fail_with(kind, message, None)
+    }
+
+    /// `victim` is how another process than the leader ended, whose death is the cause.
+    pub(super) fn fail_with(
+        &self,
+        kind: FailureKind,
+        message: &str,
+        victim: Option<ExitStatus>,
+    ) -> Failure {
+        self.witness
+            .failure(self.phase, kind, message, self.exit, victim)
+    }
+
+    /// The leader ended though nobody asked it to.
+    pub(super) fn exited(&self, exit: ExitStatus) -> Failure {
+        let message = format!(
+            "the {} ended by itself ({}) during {}",
+            self.kind.noun(),
+            describe(exit),
+            self.phase
+        );
+        self.fail(FailureKind::Exited, &message)
+    }
+
+    /// How long SIGTERM is given: 5 s of the usual 15 s to stop.
+    pub(super) fn grace(&self) -> Duration {
+        self.launch.limits.stop / 3
+    }
+
+    pub(super) fn terminate_leader(&self) {
+        self.guard.signal_leader(Signal::SIGTERM);
+    }
+
+    /// Begins to stop, unless it has stopped before: then how.
+    pub(super) fn begin_stop(&mut self) -> Option<Stop> {
+        if self.stop.is_none() {
+            self.phase = Phase::Stop;
+            self.stop_began_ns = clock::mono_ns();
+        }
+        self.stop.clone()
+    }
+
+    /// Ends what is left: `Urgency::Now` at once, else with a grace. `polite` says whether the leader ended as it was
+    /// asked to.
+    pub(super) async fn sweep(&mut self, urgency: Urgency, polite: bool) -> Stop {
+        let report = match urgency {
+            Urgency::Now => self.guard.sweep().await,
+            Urgency::Polite => {
+                self.guard.signal_group(Signal::SIGTERM);
+                self.guard.sweep_after(self.grace()).await
+            }
+        };
+        self.exit = self.exit.or(report.exit);
+        let stop = Stop {
+            polite,
+            ms: (clock::mono_ns() - self.stop_began_ns) / 1_000_000,
+            leaks: report.leaks,
+        };
+        self.stop = Some(stop.clone());
+        stop
+    }
+
+    /// What is known of an engine that is ready: what it told, and what its log says.
+    pub(super) fn facts(&self, told: Told) -> EngineFacts {
+        let log = self.witness.log.text();
+        let redacted = |args: &IndexMap<String, Value>| {
+            args.iter()
+                .map(|(name, value)| (name.clone(), shown(name, value)))
+                .collect()
+        };
+        EngineFacts {
+            kind: self.kind.word().to_owned(),
+            platform: told.platform,
+            versions: told.versions,
+            requested: redacted(&self.launch.args),
+            effective: redacted(&told.effective),
+            difference: told.difference,
+            kernels: kernels(&log),
+            kv_tokens: told.kv_tokens,
+            weights_bytes: weights(&log).map(|bytes| bytes.0),
+            import_s: told.import_s,
+            load_s: (clock::mono_ns() - self.begin_ns) as f64 / 1e9,
+        }
+    }
+}
+
+/// What an engine tells of itself.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct Told {
+    /// vLLM's name of it; empty if it found none.
+    pub(super) platform: String,
+    /// By package name.
+    pub(super) versions: BTreeMap<String, String>,
+    pub(super) import_s: f64,
+    /// By the names of the engine arguments; what vLLM resolved to None is left out.
+    #[serde(default)]
+    pub(super) effective: IndexMap<String, Value>,
+    #[serde(default)]
+    pub(super) difference: IndexMap<String, Difference>,
+    #[serde(default)]
+    pub(super) kv_tokens: Option<u64>,
+}
