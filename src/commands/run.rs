@@ -53,6 +53,7 @@ async fn run_matrix(
             let first = measured.tally;
             measured = measure(&plan, python, &place, Resume::Same, &interrupt).await?;
             measured.tally.failed += first.failed;
+            measured.tally.spoiled += first.spoiled;
         }
     }
     let shown = summarize::show(&place.results, format);
@@ -142,7 +143,11 @@ fn exit(tally: &Tally) -> Exit {
             interrupted: Some(signal),
             ..
         } => Exit::Signal(*signal),
-        Tally { failed: 0, .. } => Exit::Done,
+        Tally {
+            failed: 0,
+            spoiled: 0,
+            ..
+        } => Exit::Done,
         _ => Exit::Partial,
     }
 }

@@ -2,6 +2,7 @@
 //! are data; what an installed vLLM accepts is probed, not guessed. Knows nothing of statistics and reports.
 
 mod causes;
+mod client;
 mod diagnosis;
 mod failure;
 mod kernels;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::config::{FanOut, Limits};
 use crate::event::EventSink;
 use crate::load::Pacing;
-use crate::record::{EngineFacts, Failure, Point, Role, Step, Stop};
+use crate::record::{EngineFacts, Failure, FailureKind, Point, Role, Step, Stop};
 use crate::workload::{Batch, BatchStream, Sampling};
 
 /// Everything that is needed to start one engine, as data.
@@ -117,6 +117,9 @@ pub trait Session {
         step: &StepRequest,
         events: &EventSink,
     ) -> impl Future<Output = Result<Step, Failure>>;
+
+    /// The failure that `message` tells, with what the engine's own words say about its cause.
+    fn fail(&self, kind: FailureKind, message: &str) -> Failure;
 
     /// Ends the engine and proves that nothing of it is left. Idempotent.
     fn stop(&mut self, urgency: Urgency) -> impl Future<Output = Stop>;

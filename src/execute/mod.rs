@@ -77,6 +77,8 @@ pub(crate) enum ExecuteError {
 pub(crate) struct Tally {
     /// Engine starts that are complete.
     pub complete: u32,
+    /// Engine starts among them with a measured step in which too many requests failed.
+    pub spoiled: u32,
     /// Engine starts that failed.
     pub failed: u32,
     /// Engine starts that a resumed session already had.
@@ -133,6 +135,10 @@ async fn measure<E: Engine>(run: &mut Run<'_>, engine: &E) -> Result<Tally, Exec
         }
         match start::run(run, engine, slot, &mut requests).await? {
             Ending::Complete => tally.complete += 1,
+            Ending::Spoiled => {
+                tally.complete += 1;
+                tally.spoiled += 1;
+            }
             Ending::Failed => tally.failed += 1,
             Ending::Interrupted(signal) => {
                 tally.interrupted = Some(signal);

@@ -16,7 +16,7 @@ use crate::event::{Event, EventSink};
 use crate::plan::{PlannedCell, Turn};
 use crate::record::{
     Arm, EngineStart, Failure, FailureKind, Gate, GateReading, Phase, Role, Saved, StartStatus,
-    StepStatus, Stop, Store, StoreError,
+    Step, StepStatus, Stop, Store, StoreError,
 };
 use crate::units::Mode;
 
@@ -43,6 +43,8 @@ pub(crate) struct Slot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
     Complete,
+    /// The same, but in a measured step too many requests failed.
+    Spoiled,
     Failed,
     Interrupted(i32),
 }
@@ -88,7 +90,7 @@ pub(crate) async fn run<E: Engine>(
         .begin_start(&cell.settings.id, plan.settings.run.mode, start.clone())?;
     let ending = attempt(run, engine, cell, &mut start, &events, requests).await?;
     start.status = match ending {
-        Ending::Complete => StartStatus::Complete,
+        Ending::Complete | Ending::Spoiled => StartStatus::Complete,
         Ending::Failed => StartStatus::Failed,
         Ending::Interrupted(_) => StartStatus::Interrupted,
     };
@@ -107,7 +109,7 @@ pub(crate) async fn run<E: Engine>(
         });
     }
     events.emit(Event::StartEnded {
-        complete: ending == Ending::Complete,
+        complete: matches!(ending, Ending::Complete | Ending::Spoiled),
     });
     Ok(ending)
 }
@@ -158,7 +160,8 @@ async fn attempt<E: Engine>(
     events.emit(Event::Phase { phase: Phase::Stop });
     let ending = match &driven {
         Err(signal) => interrupted(events, *signal),
-        Ok(Ok(())) => Ending::Complete,
+        Ok(Ok(0)) => Ending::Complete,
+        Ok(Ok(_)) => Ending::Spoiled,
         Ok(Err(_)) => Ending::Failed,
     };
     let stop = stop(run, &mut session).await;
@@ -169,7 +172,7 @@ async fn attempt<E: Engine>(
     match driven {
         Ok(Err(Break::Failure(failure))) => start.failure = Some(*failure),
         Ok(Err(Break::Fatal(error))) => return Err(error),
-        Ok(Ok(())) | Err(_) => {}
+        Ok(Ok(_)) | Err(_) => {}
     }
     // An interrupt is the wish to end now: the next run's gate looks again anyway.
     if !matches!(ending, Ending::Interrupted(_)) {
@@ -178,7 +181,7 @@ async fn attempt<E: Engine>(
     Ok(ending)
 }
 
-/// From launch to the last step.
+/// From launch to the last step. Gives the number of measured steps in which too many requests failed.
 async fn drive<S: Session>(
     run: &mut Run<'_>,
     session: &mut S,
@@ -186,7 +189,7 @@ async fn drive<S: Session>(
     start: &mut EngineStart,
     events: &EventSink,
     requests: &mut Requests,
-) -> Result<(), Break> {
+) -> Result<u32, Break> {
     let facts = session.ready(events).await?;
     run.store
         .check_engine(&cell.settings.id, run.plan.settings.run.mode, &facts)?;
@@ -211,6 +214,7 @@ async fn drive<S: Session>(
     };
     session.prepare(&steps.requests).await?;
     let mut phase = None;
+    let mut spoiled = 0;
     for request in steps.requests.iter() {
         let entered = match request.role {
             Role::Warmup => Phase::Warmup,
@@ -220,12 +224,24 @@ async fn drive<S: Session>(
         if phase.replace(entered) != Some(entered) {
             events.emit(Event::Phase { phase: entered });
         }
-        while !run_step(run, session, cell, start, request, events).await? {}
+        let step = loop {
+            let counts = run_step(run, session, cell, start, request, events).await?;
+            if let Some(step) = counts {
+                break step;
+            }
+        };
+        if step.status == StepStatus::Failed {
+            let reason = step.reasons.first().map_or("", String::as_str);
+            return Err(session.fail(FailureKind::Results, reason).into());
+        }
+        if step.role == Role::Measured && step.too_many_failed() {
+            spoiled += 1;
+        }
     }
-    Ok(())
+    Ok(spoiled)
 }
 
-/// Runs one step and hands it to the store. False if it does not count because we, not the engine, were disturbed
+/// Runs one step and hands it to the store. Absent if it does not count because we, not the engine, were disturbed
 /// while it ran: then it is to be measured again.
 async fn run_step<S: Session>(
     run: &mut Run<'_>,
@@ -234,7 +250,7 @@ async fn run_step<S: Session>(
     start: &EngineStart,
     request: &StepRequest,
     events: &EventSink,
-) -> Result<bool, Break> {
+) -> Result<Option<Step>, Break> {
     let settings = &run.plan.settings.run;
     let (number, of) = match request.role {
         Role::Warmup => (request.index + 1, settings.warmup),
@@ -307,7 +323,7 @@ async fn run_step<S: Session>(
             text: format!("{pause}: the step is measured again"),
         });
     }
-    Ok(disturbance.is_none())
+    Ok(disturbance.is_none().then_some(step))
 }
 
 /// The steps of a cell whose checkpoint was not here to be read when the plan was made (a hub's): now it is.

@@ -30,6 +30,7 @@ pub use limits::{Timeouts, allow_streams};
 pub use outcome::Outcome;
 pub(crate) use pacing::Shape;
 pub use pacing::{Limit, Pacing, Spread};
+pub(crate) use request::UnequalLengths;
 pub use request::{Expected, Request, RequestEncoder};
 pub use run::{Load, LoadError, Watch, run};
 pub use sse::SseParser;

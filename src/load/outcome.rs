@@ -9,9 +9,6 @@ use crate::record::{
     Role, Sequences, ServerSeries, Step, StepStatus, Submitted, TokenRow, TokenTimes,
 };
 
-/// A run with more failed requests than this share is a failed one.
-const MAX_FAILED_SHARE: f64 = 0.01;
-
 /// Everything measured in one run, one row a sequence in the order of the requests.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
@@ -187,7 +184,7 @@ impl Outcome {
             self.reasons.push(format!(
                 "{failed} of {rows} sequences failed, the first: {first}"
             ));
-            self.status = if failed as f64 > MAX_FAILED_SHARE * rows as f64 {
+            self.status = if failed == rows {
                 StepStatus::Failed
             } else {
                 StepStatus::Invalid

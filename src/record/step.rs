@@ -84,7 +84,7 @@ pub enum StepStatus {
     Ok,
     /// It was measured, but the number does not hold.
     Invalid,
-    /// It did not end.
+    /// Nothing of it came back.
     Failed,
 }
 
@@ -269,7 +269,16 @@ pub struct Sidecar {
     pub bytes: u64,
 }
 
+/// A step with more failed requests than this share says nothing of a sound engine.
+const MAX_FAILED_SHARE: f64 = 0.01;
+
 impl Step {
+    /// Whether so many requests failed that the measurement is no success, whatever is kept of it.
+    pub fn too_many_failed(&self) -> bool {
+        let failed = self.sequences.error.iter().flatten().count();
+        failed as f64 > MAX_FAILED_SHARE * self.sequences.len() as f64
+    }
+
     /// Why the step's latencies do not hold, although its throughput may; absent if nothing speaks against them.
     pub fn latency_doubt(&self) -> Option<String> {
         let arrivals = self.arrivals.as_ref().filter(|a| a.unsent > 0)?;

@@ -4,7 +4,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use rollbench::testing::load::{Api, LoadError, Outcome, Target, Watch};
-use rollbench::testing::record::StepStatus;
+use rollbench::testing::record::{Role, StepStatus};
 
 use crate::support::{Mock, assert_sound, load, requests, run};
 
@@ -95,9 +95,9 @@ fn what_came_before_a_fault_is_kept() {
 }
 
 #[test]
-fn few_failures_make_a_run_invalid_and_many_make_it_failed() {
+fn failures_make_a_run_invalid_and_many_are_told_apart() {
     let mock = Mock::start();
-    for (every, failed, status) in [(100, 2, StepStatus::Invalid), (50, 4, StepStatus::Failed)] {
+    for (every, failed, too_many) in [(100, 2, false), (50, 4, true)] {
         let target = mock.target(
             &format!("itl=1,fault=reset,at=1,every={every}"),
             Api::Completions,
@@ -106,7 +106,13 @@ fn few_failures_make_a_run_invalid_and_many_make_it_failed() {
         closed.max_concurrency = Some(16);
         let outcome = run(&closed, requests(&target, 200, 1, 5));
         assert_eq!(outcome.failed(), failed);
-        assert_eq!(outcome.status, status, "{:?}", outcome.reasons);
+        assert_eq!(outcome.status, StepStatus::Invalid, "{:?}", outcome.reasons);
+        assert_eq!(
+            outcome
+                .into_step(0, Role::Measured, "main".to_owned(), None, None)
+                .too_many_failed(),
+            too_many
+        );
         // A request that failed was not tried again: the server saw as many as were asked for.
         assert_eq!(mock.truth().requests.len(), 200);
     }

@@ -1,7 +1,7 @@
 //! A matrix online: a server per cell, the streaming client, and the same record and summary as offline.
 
 use nix::sys::signal::Signal;
-use rollbench::testing::record::{CellStatus, Phase, Role, StartStatus, read_tokens};
+use rollbench::testing::record::{CellStatus, Phase, Role, StartStatus, StepStatus, read_tokens};
 use serde_json::json;
 
 use crate::world::{TWO_CELLS, World, read_record};
@@ -113,6 +113,38 @@ fn a_server_that_dies_costs_its_cell_and_no_other() {
         "{failure:#?}"
     );
     assert_eq!(start.steps.len(), 1, "the warm-up was measured before");
+}
+
+#[test]
+fn a_step_with_failed_requests_is_kept_marked_and_counted() {
+    let world = World::new(TWO_CELLS);
+    // The proof, 8 of the warm-up, and then one of the first measured step.
+    let faults = json!({"speed": 4000, "faults": [
+        {"fault": "fail_in_step", "model": "w8a8", "after": 12, "until": 13},
+        {"fault": "no_reset", "model": "bf16"},
+    ]});
+    let outcome = world.run(&faults, &["--online"]);
+    assert_eq!(outcome.code, 1, "{}", outcome.stderr);
+    let record = read_record(&world.result("tiny_w8a8.online.json"));
+    assert_eq!(record.status, CellStatus::Done);
+    let start = &record.starts[0];
+    assert_eq!(
+        (start.status, start.steps.len()),
+        (StartStatus::Complete, 3)
+    );
+    let step = &start.steps[1];
+    assert_eq!(step.status, StepStatus::Invalid);
+    assert!(
+        step.reasons[0].starts_with("1 of 8 sequences failed, the first: HTTP 500"),
+        "{:?}",
+        step.reasons
+    );
+    assert_eq!(step.sequences.output_tokens.iter().sum::<u32>(), 7 * 8);
+    let reset = |cell: &str| {
+        let record = read_record(&world.result(&format!("tiny_{cell}.online.json")));
+        record.starts[0].steps[1].prefix_cache_reset
+    };
+    assert_eq!((reset("bf16"), reset("w8a8")), (Some(false), Some(true)));
 }
 
 /// A sweep of 2 points over 2 precisions, killed in the second server and gone on with.

@@ -22,7 +22,7 @@ pub(super) struct MeasuredPoint {
 
 impl MeasuredPoint {
     pub(super) fn failed(&self) -> bool {
-        self.step.status == StepStatus::Failed
+        self.step.too_many_failed()
     }
 }
 

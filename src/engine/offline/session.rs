@@ -42,6 +42,10 @@ impl OfflineSession {
 }
 
 impl Session for OfflineSession {
+    fn fail(&self, kind: FailureKind, message: &str) -> Failure {
+        self.started.fail(kind, message)
+    }
+
     async fn ready(&mut self, events: &EventSink) -> Result<EngineFacts, Failure> {
         let mut patience = Patience::new(self.started.launch.limits.start);
         let what = "the engine is not ready";
@@ -239,10 +243,6 @@ impl OfflineSession {
             FailureKind::Protocol,
             &format!("the driver said `{said}` where {awaited} was expected"),
         )
-    }
-
-    fn fail(&self, kind: FailureKind, message: &str) -> Failure {
-        self.started.fail(kind, message)
     }
 
     fn facts(&self, imported: Imported, ready: Ready) -> EngineFacts {

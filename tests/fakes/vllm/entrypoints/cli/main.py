@@ -1,7 +1,8 @@
 """`vllm serve`: an OpenAI-compatible server in front of the fake engine core, one thread a connection.
 
 Its faults beside those of loading: hang_before_ready; mute (healthy, but completions fail with HTTP 500); no_reset (the
-prefix cache cannot be reset); and, from the `after`-th completion on (default 2, the first being rollbench's proof),
+prefix cache cannot be reset); and, from the `after`-th completion on (default 2, the first being rollbench's proof) and
+before the `until`-th,
 exit_in_step (exit code 1), hang_in_step, fail_in_step (HTTP 500), short_counts (one token less).
 """
 
@@ -96,18 +97,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif self.path in ("/v1/completions", "/v1/chat/completions"):
             with self.server.lock:
                 self.server.completions += 1
+                number = self.server.completions
                 self.server.running += 1
             try:
-                self.complete(json.loads(body))
+                self.complete(json.loads(body), number)
             finally:
                 with self.server.lock:
                     self.server.running -= 1
         else:
             self.whole(404, '{"detail":"Not Found"}')
 
-    def complete(self, body):
-        due = self.server.fault["fault"]
-        if due != "mute" and self.server.completions < self.server.fault.get("after", 2):
+    def complete(self, body, number):
+        fault = self.server.fault
+        due = fault["fault"]
+        if due != "mute" and not fault.get("after", 2) <= number < fault.get("until", number + 1):
             due = None
         if due == "exit_in_step":
             print("EngineDeadError: a made-up death of the engine", file=sys.stderr, flush=True)
