@@ -262,10 +262,14 @@ pub(crate) struct CompareArgs {
     /// The folder that is compared
     #[arg(value_name = "NEW")]
     pub new: PathBuf,
-    /// Exit with 4 if a cell of NEW is slower by more than this, such as 5% (and, where there is an interval, it
-    /// excludes 1)
+    /// Exit with 4 if a cell of NEW is slower by more than this, such as 5%, and its interval excludes 1; with 1 where
+    /// that cannot be decided: conditions differ, a number is not valid, or there is no interval
     #[arg(long, value_name = "PERCENT", value_parser = parse_share)]
     pub fail_above: Option<f64>,
+    /// Give a ratio, with the difference beside it, also where two cells were measured under different conditions;
+    /// nothing is claimed of it
+    #[arg(long)]
+    pub although_different: bool,
     /// The smallest difference that matters [default: 2%]
     #[arg(long, value_name = "PERCENT", value_parser = parse_share)]
     pub smallest_effect: Option<f64>,

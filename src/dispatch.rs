@@ -43,6 +43,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, CommandError> {
             Rules {
                 smallest_effect: args.smallest_effect.unwrap_or(SMALLEST_EFFECT),
                 fail_above: args.fail_above,
+                although_different: args.although_different,
             },
             format(args.markdown, false, args.json),
         ),

@@ -9,7 +9,7 @@ use crate::report::{Format, render_sets};
 use crate::stats::compare::{NothingInCommon, Rules, compare};
 
 /// Exit 4 if a cell is slower by more than the threshold; else 1 if a cell of the base set is not measured in the new
-/// one, the threshold could not be applied to one, or a file had to be passed over.
+/// one, the threshold decides nothing about one, or a file had to be passed over.
 pub(crate) fn run(
     base_dir: &Path,
     new_dir: &Path,
@@ -31,7 +31,7 @@ pub(crate) fn run(
     output::data(shown.as_bytes()).map_err(anyhow::Error::from)?;
     Ok(if comparison.exceeded() {
         Exit::Threshold
-    } else if comparison.lost() || comparison.unjudged() || !base_whole || !new_whole {
+    } else if comparison.lost() || comparison.undecided() || !base_whole || !new_whole {
         Exit::Partial
     } else {
         Exit::Done

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use super::lengths;
 use crate::error::{CommandError, Exit};
 use crate::output;
-use crate::record::{Arm, CellRecord, CellStatus, EngineStart, Found, read_results, results_dir};
+use crate::record::{
+    Arm, CellRecord, CellStatus, Conditions, EngineStart, Found, read_results, results_dir,
+};
 use crate::report::{Format, PredictedRow, Prediction, render_prediction};
 use crate::stats::blocks::speed_up;
 use crate::stats::predict::{Fit, Refusal, fits, makespans};
@@ -236,6 +238,7 @@ fn row(cell: &Predicted<'_>, all: &[Predicted<'_>]) -> PredictedRow {
         makespan_s: None,
         fit_error: None,
         speed_up: None,
+        unlike: Vec::new(),
         refusal: None,
     };
     match &cell.outcome {
@@ -244,15 +247,17 @@ fn row(cell: &Predicted<'_>, all: &[Predicted<'_>]) -> PredictedRow {
             let values: Vec<f64> = logs.iter().map(|log| log.mean_ln_makespan).collect();
             row.makespan_s = paired(&values, 1);
             row.fit_error = fits.iter().map(|fit| fit.error).max_by(f64::total_cmp);
+            let baseline = all.iter().filter(of_model).find(|c| is_baseline(c));
             if !is_baseline(cell)
-                && let Some(Ok((_, theirs))) = all
-                    .iter()
-                    .filter(of_model)
-                    .find(|c| is_baseline(c))
-                    .map(|c| &c.outcome)
+                && let Some(baseline) = baseline
+                && let Ok((_, theirs)) = &baseline.outcome
             {
+                let conditions = |record| Conditions::of(record, Arm::Main);
+                row.unlike = conditions(cell.record).unlike(&conditions(baseline.record));
                 let inference = cell.record.session.inference;
-                row.speed_up = speed_up(theirs, logs, inference, comparisons).map(|s| s.estimate);
+                row.speed_up = speed_up(theirs, logs, inference, comparisons)
+                    .filter(|_| row.unlike.is_empty())
+                    .map(|s| s.estimate);
             }
         }
     }

@@ -5,6 +5,8 @@ mod atomic;
 #[cfg(test)]
 pub(crate) mod builder;
 mod cell;
+mod conditions;
+mod counted;
 mod files;
 #[cfg(test)]
 mod golden;
@@ -24,6 +26,8 @@ mod tokens;
 mod validate;
 
 pub(crate) use atomic::write_atomic;
+pub(crate) use conditions::{Conditions, Unlike};
+pub(crate) use counted::{counted_starts, counted_steps};
 pub(crate) use import::{Foreign, Tool};
 pub(crate) use layout::{RESULTS, record_name, results_dir};
 pub(crate) use lock::LockHolder;

@@ -6,7 +6,7 @@ use std::fmt;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{Arm, CellRecord, EngineFacts};
+use super::{Arm, CellRecord, Conditions, EngineFacts};
 
 /// What a cell's record already holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -72,7 +72,17 @@ impl fmt::Display for Change {
 /// An empty digest is unknown and forbids nothing.
 pub(crate) fn changes(before: &CellRecord, now: &CellRecord) -> Vec<Change> {
     let mut changes = Vec::new();
-    if differ(&before.fingerprint.config, &now.fingerprint.config) {
+    let differs = differ(&before.fingerprint.config, &now.fingerprint.config);
+    let unlike = Conditions::planned(now).unlike(&Conditions::planned(before));
+    // A configuration may differ in other things too; what makes a difference here always forbids it.
+    if !differs {
+        changes.extend(unlike.into_iter().map(|unlike| Change {
+            what: unlike.what,
+            before: Some(Value::from(unlike.there)),
+            now: Some(Value::from(unlike.here)),
+        }));
+    }
+    if differs {
         let settings = setting_changes(before, now);
         if settings.is_empty() {
             changes.push(digest_change(

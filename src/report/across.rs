@@ -33,20 +33,30 @@ pub(super) fn geometric_means(cells: &[DerivedCell]) -> Vec<GeometricMeanRow> {
             continue;
         }
         seen.push(which);
-        let estimates: Vec<_> = cells
+        let judged: Vec<_> = cells
             .iter()
             .filter(|c| (c.row.mode, c.row.point, &c.row.precision) == which)
-            .filter_map(|c| c.row.comparison.as_ref())
-            .filter(|c| c.verdict.as_ref().is_some_and(|v| v.judgement.is_some()))
-            .filter_map(|c| c.estimate)
+            .filter_map(|c| Some((c, c.row.comparison.as_ref()?)))
+            .filter(|(_, c)| c.verdict.as_ref().is_some_and(|v| v.judgement.is_some()))
+            .filter_map(|(cell, c)| Some((cell.conditions.across_models(), c.estimate?)))
             .collect();
-        rows.extend(geometric_mean(&estimates).map(|mean| GeometricMeanRow {
-            precision: cell.row.precision.clone(),
-            mode: cell.row.mode,
-            point: cell.row.point,
-            precision_label: cell.row.precision_label.clone(),
-            mean,
-        }));
+        // A mean over models that were asked for different things is of nothing.
+        let alike = judged
+            .iter()
+            .all(|(conditions, _)| conditions.unlike(&judged[0].0).is_empty());
+        let estimates: Vec<_> = judged.iter().map(|(_, estimate)| *estimate).collect();
+        rows.extend(
+            alike
+                .then(|| geometric_mean(&estimates))
+                .flatten()
+                .map(|mean| GeometricMeanRow {
+                    precision: cell.row.precision.clone(),
+                    mode: cell.row.mode,
+                    point: cell.row.point,
+                    precision_label: cell.row.precision_label.clone(),
+                    mean,
+                }),
+        );
     }
     rows
 }

@@ -1,12 +1,10 @@
 //! From one record to all that a summary needs of it. The raw columns are dropped here, so that a folder of a
 //! thousand records fits into little memory.
 
-use std::collections::BTreeMap;
-
 use super::model::{CellRow, Environment, FailureRow, LeakRow, Outcome};
 use crate::record::{
-    Arm, CellRecord, CellStatus, EngineStart, Foreign, Found, Role, Session, StartStatus,
-    WorkloadInfo,
+    Arm, CellRecord, CellStatus, Conditions, EngineStart, Foreign, Found, Role, Session,
+    StartStatus, WorkloadInfo, counted_starts, counted_steps,
 };
 use crate::stats::tail::{SpeedAt, running_over_time, speed_by_running};
 use crate::stats::{self, BlockLog, CellMetrics, Estimate, Resolution, blocks};
@@ -33,9 +31,8 @@ pub struct DerivedCell {
     pub(super) environments: Vec<Environment>,
     pub(super) leaks: Vec<LeakRow>,
     pub(super) workloads: Vec<(String, WorkloadInfo)>,
-    /// Prompt and output tokens by workload and step index: equal in cells that may be compared. Without steps that sent
-    /// for a given time.
-    pub(super) tokens: BTreeMap<(String, u32), (u64, u64)>,
+    /// What it shares with cells that may be compared with it.
+    pub(super) conditions: Conditions,
     /// Mean seconds from the gate to the end of the stop; absent without a complete engine start.
     pub(super) start_s: Option<f64>,
 }
@@ -57,7 +54,7 @@ pub(crate) fn derive(found: Found) -> Derived {
 
 fn derive_cells(record: &CellRecord) -> Vec<DerivedCell> {
     let sweep = record.points().len() > 1;
-    let starts = stats::counted_starts(record, Arm::Main);
+    let starts = counted_starts(record, Arm::Main);
     let whole_s = mean(starts.iter().map(|start| wall_s(start)));
     let parts = record.by_point().enumerate();
     parts
@@ -75,18 +72,10 @@ fn derive_cells(record: &CellRecord) -> Vec<DerivedCell> {
 }
 
 fn derive_cell(record: &CellRecord) -> DerivedCell {
-    let starts = stats::counted_starts(record, Arm::Main);
+    let starts = counted_starts(record, Arm::Main);
     let steps = stats::step_rows(record);
     let metrics = CellMetrics::of(record, &steps);
     let facts = || record.starts.iter().rev().filter_map(|s| s.engine.as_ref());
-    let tokens = steps
-        .iter()
-        .filter(|row| row.counted && row.arm == Arm::Main && row.duration_s.is_none())
-        .map(|row| {
-            let tokens = (row.metrics.prompt_tokens, row.metrics.output_tokens);
-            ((row.workload.clone(), row.step), tokens)
-        })
-        .collect();
     let row = CellRow {
         model: record.cell.id.model.clone(),
         precision: record.cell.id.precision.clone(),
@@ -142,7 +131,7 @@ fn derive_cell(record: &CellRecord) -> DerivedCell {
             .iter()
             .map(|(name, workload)| (name.clone(), workload.clone()))
             .collect(),
-        tokens,
+        conditions: Conditions::of(record, Arm::Main),
         start_s: None,
     }
 }
@@ -226,7 +215,7 @@ fn running(starts: &[&EngineStart]) -> Vec<(f64, u32)> {
     let last = starts
         .iter()
         .rev()
-        .find_map(|s| stats::counted_steps(s).last().copied());
+        .find_map(|s| counted_steps(s).last().copied());
     let timeline = last.and_then(|step| step.timeline.as_ref());
     timeline
         .map(|t| running_over_time(t, 64))
@@ -236,7 +225,7 @@ fn running(starts: &[&EngineStart]) -> Vec<(f64, u32)> {
 fn warnings(record: &CellRecord, starts: &[&EngineStart]) -> Vec<String> {
     let mut warnings = Vec::new();
     for start in starts {
-        let costs: Vec<f64> = stats::counted_steps(start)
+        let costs: Vec<f64> = counted_steps(start)
             .iter()
             .map(|step| stats::cost_s(step))
             .collect();
@@ -292,7 +281,7 @@ fn text_prompts(record: &CellRecord, starts: &[&EngineStart]) -> Option<String> 
     if api != "chat" {
         return None;
     }
-    let steps = starts.iter().flat_map(|start| stats::counted_steps(start));
+    let steps = starts.iter().flat_map(|start| counted_steps(start));
     let lengths: Vec<f64> = steps
         .flat_map(|step| &step.sequences.prompt_tokens)
         .map(|&tokens| f64::from(tokens))

@@ -266,7 +266,7 @@ fn speedup(cell: &CellRow, remarks: &mut Remarks) -> String {
     if let Some(why) = &comparison.incomparable {
         return format!(
             "{NONE}{}",
-            remarks.add(format!("{}: no speed-up: {why}", cell.title()))
+            remarks.add(format!("{}: not compared: {why}", cell.title()))
         );
     }
     let mark = if comparison.across_sessions { "*" } else { "" };

@@ -2,6 +2,7 @@
 //! here knows how a number was measured.
 
 mod across;
+mod again;
 mod csv;
 mod derive;
 mod document;
@@ -16,6 +17,7 @@ mod summary;
 #[cfg(test)]
 mod tests;
 mod text;
+mod unlike;
 mod verl;
 mod write;
 

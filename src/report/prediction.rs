@@ -4,8 +4,10 @@ use serde::Serialize;
 
 use super::document::{Section, Table, list, table, words};
 use super::figures::{NONE, number, or_none, percent};
+use super::unlike::not_compared;
 use super::write::Format;
 use super::{json, markdown, text};
+use crate::record::Unlike;
 use crate::stats::{Estimate, RatioWords};
 use crate::units::{CellId, Mode};
 use crate::workload::{Description, WorkloadSpec};
@@ -42,6 +44,9 @@ pub(crate) struct PredictedRow {
     pub fit_error: Option<f64>,
     /// The predicted speed-up over the model's baseline; absent for the baseline and where one of the two is refused.
     pub speed_up: Option<Estimate>,
+    /// The conditions in which it and the baseline were not measured alike: then there is no speed-up.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unlike: Vec<Unlike>,
     /// Why there is no prediction; absent if there is one.
     pub refusal: Option<String>,
 }
@@ -101,12 +106,12 @@ fn predicted(prediction: &Prediction) -> Table {
             ),
             None => (NONE.to_owned(), NONE.to_owned()),
         };
-        let (ratio, interval) = match row.speed_up {
-            Some(e) => {
-                let words = RatioWords::of(&e, prediction.smallest_effect);
-                (format!("{}x", words.ratio), words.interval)
-            }
-            None => (NONE.to_owned(), NONE.to_owned()),
+        let (ratio, interval) = if let Some(e) = row.speed_up {
+            let words = RatioWords::of(&e, prediction.smallest_effect);
+            (format!("{}x", words.ratio), words.interval)
+        } else {
+            let why = not_compared(&row.unlike).map(|why| format!("not compared: {why}"));
+            (or_none(why, |why| why), NONE.to_owned())
         };
         vec![
             row.title.clone(),

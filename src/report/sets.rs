@@ -1,10 +1,13 @@
 //! Two result sets side by side, in several formats.
 
-use super::document::{Section, Table, list, table, words};
+use super::again::{BLOCKS_FOR_VERDICTS, with_more_blocks};
+use super::document::{Body, Section, Table, list, table, words};
 use super::figures::{NONE, number, or_none};
+use super::model::Note;
+use super::unlike::not_compared;
 use super::write::Format;
 use super::{json, markdown, text};
-use crate::stats::compare::{Row, SetComparison};
+use crate::stats::compare::{Gate, Row, SetComparison};
 use crate::stats::{Judgement, RatioWords};
 
 /// The comparison as text or Markdown; in every other format as JSON.
@@ -43,18 +46,29 @@ fn sections(comparison: &SetComparison) -> Vec<Section> {
             .fail_above
             .map(|limit| threshold(comparison, limit)),
     ));
+    let to_decide = to_decide(comparison);
+    if !to_decide.is_empty() {
+        sections.push(Section {
+            title: "To decide".to_owned(),
+            body: Body::List(to_decide),
+        });
+    }
     sections
 }
 
 fn ratios(comparison: &SetComparison) -> Table {
     let row = |row: &Row| {
-        let (ratio, interval) = row.speed_up.map_or_else(
-            || (NONE.to_owned(), NONE.to_owned()),
-            |e| {
+        let why = not_compared(&row.unlike);
+        let (ratio, interval) = match (row.speed_up, &why) {
+            (None, None) => (NONE.to_owned(), NONE.to_owned()),
+            (None, Some(why)) => (format!("not compared: {why}"), NONE.to_owned()),
+            (Some(e), why) => {
                 let words = RatioWords::of(&e, comparison.smallest_effect);
-                (format!("{}x", words.ratio), words.interval)
-            },
-        );
+                let although = why.as_ref().map(|why| format!(", although {why}"));
+                let ratio = format!("{}x{}", words.ratio, although.unwrap_or_default());
+                (ratio, words.interval)
+            }
+        };
         vec![
             row.key.to_string(),
             or_none(row.base_tok_s, number),
@@ -81,6 +95,7 @@ fn ratios(comparison: &SetComparison) -> Table {
 fn verdict(row: &Row) -> String {
     let said = match row.judgement {
         None if row.speed_up.is_none() => NONE.to_owned(),
+        None if !row.unlike.is_empty() => "no claim".to_owned(),
         None => "not valid".to_owned(),
         Some(judgement) => match judgement {
             Judgement::Faster => "faster".to_owned(),
@@ -127,17 +142,53 @@ fn differences(comparison: &SetComparison) -> Table {
 
 fn threshold(comparison: &SetComparison, limit: f64) -> String {
     let percent = 100.0 * limit;
-    let slower: Vec<String> = comparison
-        .rows
-        .iter()
-        .filter(|r| r.exceeds)
-        .map(|r| r.key.to_string())
-        .collect();
-    if slower.is_empty() {
-        format!("No cell is slower by more than {percent} %.")
-    } else {
-        format!("Slower by more than {percent} %: {}.", slower.join(", "))
+    let at = |gate| {
+        let rows = comparison.rows.iter().filter(|r| r.gate == Some(gate));
+        let names: Vec<String> = rows.map(|r| r.key.to_string()).collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    };
+    let undecided = at(Gate::Undecided)
+        .map(|cells| format!(" Undecided (no interval, not valid, or not compared): {cells}."))
+        .unwrap_or_default();
+    match (at(Gate::Exceeded), at(Gate::Passed)) {
+        (Some(slower), _) => format!("Slower by more than {percent} %: {slower}.{undecided}"),
+        (None, Some(_)) if undecided.is_empty() => {
+            format!("No cell is slower by more than {percent} %.")
+        }
+        (None, Some(passed)) => {
+            format!("Not slower by more than {percent} %: {passed}.{undecided}")
+        }
+        (None, None) => format!("Nothing could be judged by {percent} %.{undecided}"),
     }
+}
+
+/// The commands that would decide what the threshold could not, each once.
+fn to_decide(comparison: &SetComparison) -> Vec<Note> {
+    let mut sides: Vec<(Option<String>, Vec<&str>)> = Vec::new();
+    let undecided = |row: &&Row| row.gate == Some(Gate::Undecided);
+    for row in comparison.rows.iter().filter(undecided) {
+        for (side, argv) in ["BASE", "NEW"].into_iter().zip(&row.argv) {
+            let is_load = argv.get(1).is_some_and(|command| command == "load");
+            let command = (!is_load).then(|| with_more_blocks(argv));
+            match sides.iter_mut().find(|(known, _)| *known == command) {
+                Some((_, sides)) if sides.contains(&side) => {}
+                Some((_, sides)) => sides.push(side),
+                None => sides.push((command, vec![side])),
+            }
+        }
+    }
+    let note = |(command, sides): (Option<String>, Vec<&str>)| {
+        let sides = sides.join(" and ");
+        let text = match command {
+            Some(_) => format!("Measure {sides} alike, in several engine starts:"),
+            None => format!(
+                "{sides}: `load` drives one engine start of a running server; several are measured by `rollbench run \
+                 --online --blocks {BLOCKS_FOR_VERDICTS}`."
+            ),
+        };
+        Note { text, command }
+    };
+    sides.into_iter().map(note).collect()
 }
 
 #[cfg(test)]
@@ -168,6 +219,7 @@ mod tests {
         let rules = Rules {
             smallest_effect: 0.02,
             fail_above: Some(0.05),
+            although_different: false,
         };
         compare(&base, &new, rules).expect("common cells")
     }
@@ -199,7 +251,11 @@ What differs in how they were measured
 ────────────────────────────────────────────────
 
 Threshold
-  Slower by more than 5 %: demo bf16.
+  Slower by more than 5 %: demo bf16. Undecided (no interval, not valid, or not compared): demo w8a8, demo w8a16.
+
+To decide
+  Measure BASE and NEW alike, in several engine starts:
+      rollbench run --blocks 6
 ");
     }
 
@@ -231,7 +287,15 @@ Threshold
 
 ### Threshold
 
-- Slower by more than 5 %: demo bf16.
+- Slower by more than 5 %: demo bf16. Undecided (no interval, not valid, or not compared): demo w8a8, demo w8a16.
+
+### To decide
+
+- Measure BASE and NEW alike, in several engine starts:
+
+  ```
+  rollbench run --blocks 6
+  ```
 ");
     }
 

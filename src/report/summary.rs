@@ -3,17 +3,16 @@
 use std::collections::BTreeMap;
 
 use super::across;
+use super::again::{BLOCKS_FOR_VERDICTS, with_more_blocks};
 use super::derive::{Derived, DerivedCell};
 use super::model::{
     Comparison, Environment, ImportedRow, Note, Outcome, SCHEMA, SessionRow, Summary, WorkloadRow,
 };
+use super::unlike::not_compared;
 use crate::record::{Foreign, PassedOver, Point, Session, Tool};
 use crate::stats::tail::speed_up_by_running;
 use crate::stats::{self, Estimate, Evidence, Ratios, Soundness, blocks};
 use crate::units::{Mode, ModelId, PrecisionId};
-
-/// Engine starts that verdicts need at least.
-const BLOCKS_FOR_VERDICTS: u32 = 6;
 
 impl Summary {
     /// Of everything that was derived, in any order.
@@ -127,13 +126,18 @@ fn merged<'a, T: Clone + PartialEq + 'a>(lists: impl Iterator<Item = &'a [T]>) -
     order
 }
 
+/// The baseline of the cell's model at the same point; where it was not measured there, at another one, so that the
+/// row can say so.
 fn baseline_of<'a>(cell: &DerivedCell, cells: &'a [DerivedCell]) -> Option<&'a DerivedCell> {
-    cells.iter().find(|other| {
-        other.row.model == cell.row.model
-            && other.row.mode == cell.row.mode
-            && place_of(other) == place_of(cell)
-            && other.row.precision == cell.session.matrix.baseline
-    })
+    let all = || {
+        cells.iter().filter(|other| {
+            other.row.model == cell.row.model
+                && other.row.mode == cell.row.mode
+                && other.row.precision == cell.session.matrix.baseline
+        })
+    };
+    let here = all().find(|other| place_of(other) == place_of(cell));
+    here.or_else(|| all().find(|other| !other.blocks.is_empty()))
 }
 
 /// The comparison of a cell with the baseline of its model at the same point, where both have numbers.
@@ -159,7 +163,7 @@ fn compare(cell: &DerivedCell, cells: &[DerivedCell]) -> Option<Comparison> {
         without_outliers: None,
         by_running: Vec::new(),
         across_sessions: false,
-        incomparable: incomparable(baseline, cell),
+        incomparable: not_compared(&cell.conditions.unlike(&baseline.conditions)),
     };
     if none.incomparable.is_some() {
         return Some(none);
@@ -233,35 +237,6 @@ fn reasons(baseline: &DerivedCell, cell: &DerivedCell) -> Vec<String> {
         .collect()
 }
 
-/// Why no ratio of two cells means anything; absent if one does.
-fn incomparable(baseline: &DerivedCell, cell: &DerivedCell) -> Option<String> {
-    let name = &baseline.row.precision_label;
-    for (workload, ours) in &cell.workloads {
-        let theirs = baseline
-            .workloads
-            .iter()
-            .find(|(other, _)| other == workload);
-        if let Some((_, theirs)) = theirs
-            && !ours.sha256.is_empty()
-            && !theirs.sha256.is_empty()
-            && ours.sha256 != theirs.sha256
-        {
-            return Some(format!("{name} was given another workload"));
-        }
-    }
-    for (step, ours) in &cell.tokens {
-        if let Some(theirs) = baseline.tokens.get(step)
-            && theirs != ours
-        {
-            return Some(format!(
-                "{name} had {} prompt and {} output tokens in a step, this cell {} and {}",
-                theirs.0, theirs.1, ours.0, ours.1
-            ));
-        }
-    }
-    None
-}
-
 fn notes(cells: &[DerivedCell], sessions: &[Session]) -> Vec<Note> {
     let mut notes = Vec::new();
     let mut say = |text: String| {
@@ -327,7 +302,7 @@ fn more_blocks(cells: &[DerivedCell], sessions: &[Session]) -> Option<Note> {
             "One engine start a cell: a difference cannot be told from luck. For intervals and verdicts \
              (about {time}, by this run's own times):"
         ),
-        command: Some(command(&latest.argv)),
+        command: Some(with_more_blocks(&latest.argv)),
     })
 }
 
@@ -340,31 +315,6 @@ fn estimate(seconds: f64) -> String {
         format!("{minutes:.0} minutes")
     } else {
         format!("{:.0} hours", (minutes / 60.0).ceil())
-    }
-}
-
-/// The session's command line with `--blocks 6`.
-fn command(argv: &[String]) -> String {
-    let mut words = vec!["rollbench".to_owned()];
-    let mut arguments = argv.iter().skip(1);
-    while let Some(argument) = arguments.next() {
-        if argument == "--blocks" {
-            arguments.next();
-        } else if !argument.starts_with("--blocks=") && !argument.starts_with("--resume") {
-            words.push(quoted(argument));
-        }
-    }
-    words.push(format!("--blocks {BLOCKS_FOR_VERDICTS}"));
-    words.join(" ")
-}
-
-/// As a POSIX shell reads it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }
 
@@ -490,23 +440,5 @@ mod tests {
     fn estimates_are_said_in_minutes_and_hours() {
         let said = [1.0, 61.0, 7_100.0, 7_300.0].map(estimate);
         assert_eq!(said, ["1 minute", "2 minutes", "119 minutes", "3 hours"]);
-    }
-
-    #[test]
-    fn the_command_is_the_sessions_own_with_more_blocks() {
-        let argv = [
-            "/usr/bin/rollbench",
-            "run",
-            "--blocks",
-            "1",
-            "--out",
-            "a b",
-            "--resume",
-            "--models=x",
-        ];
-        assert_eq!(
-            command(&argv.map(str::to_owned)),
-            "rollbench run --out 'a b' --models=x --blocks 6"
-        );
     }
 }

@@ -558,12 +558,12 @@ fn other_requests_or_other_token_counts_give_no_ratio() {
         tokens,
     ]));
     assert!(
-        shown.contains("DEMO W8A8: no speed-up: BF16 was given another workload"),
+        shown.contains("DEMO W8A8: not compared: measured with the requests fedcba, the baseline with the requests abcdef012345"),
         "{shown}"
     );
     assert!(
         shown.contains(
-            "DEMO W8A16: no speed-up: BF16 had 512 prompt and 256 output tokens in a step, this cell 512 and 255"
+            "DEMO W8A16: not compared: measured with 512 prompt and 255 output tokens in a step, the baseline with 512 prompt and 256 output tokens in a step"
         ),
         "{shown}"
     );

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::cell_metrics::{BlockLog, block_logs};
 use super::interval::{Estimate, paired, two_stage, unpaired};
 use super::stein::{Total, total_blocks};
-use crate::record::{Arm, CellRecord, Inference, Point};
+use crate::record::{Arm, CellRecord, Conditions, Inference};
 
 /// y(baseline) - y(cell) in the blocks that one session ran of both, in the order of blocks. Where a block was repeated,
 /// its last start counts.
@@ -68,16 +68,23 @@ pub fn second_stage(
                 && r.cell.mode == baseline.cell.mode
                 && r.cell.id.precision != baseline.cell.id.precision
         });
-        let logs = |record: &CellRecord| -> Vec<(Point, Vec<BlockLog>)> {
+        let logs = |record: &CellRecord| -> Vec<(Conditions, Vec<BlockLog>)> {
             let parts = record.by_point();
             parts
-                .map(|(point, part)| (point.unwrap_or_default(), block_logs(&part, Arm::Main)))
+                .map(|(_, part)| {
+                    (
+                        Conditions::of(&part, Arm::Main),
+                        block_logs(&part, Arm::Main),
+                    )
+                })
                 .collect()
         };
         let there = logs(baseline);
         let mut stages: Vec<Vec<f64>> = Vec::new();
-        for (point, here) in cells.flat_map(logs) {
-            let same = there.iter().find(|(other, _)| *other == point);
+        for (conditions, here) in cells.flat_map(logs) {
+            let same = there
+                .iter()
+                .find(|(other, _)| conditions.unlike(other).is_empty());
             let mut d = same.map_or_else(Vec::new, |(_, there)| differences(there, &here));
             d.truncate(first_stage);
             if d.len() >= 2 {
@@ -95,6 +102,13 @@ pub fn second_stage(
 
 /// The baseline over itself, from the calibration arm. Absent without one.
 pub fn calibration(baseline: &CellRecord) -> Option<Estimate> {
+    let conditions = |arm| Conditions::of(baseline, arm);
+    if !conditions(Arm::Calibration)
+        .unlike(&conditions(Arm::Main))
+        .is_empty()
+    {
+        return None;
+    }
     let main = block_logs(baseline, Arm::Main);
     let again = block_logs(baseline, Arm::Calibration);
     paired(&differences(&main, &again), 1)
@@ -113,8 +127,8 @@ pub fn between_sessions(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::StartStatus;
     use crate::record::builder::done;
+    use crate::record::{Point, StartStatus};
 
     fn compared(base: &CellRecord, cell: &CellRecord) -> Option<SpeedUp> {
         let logs = |r| block_logs(r, Arm::Main);

@@ -8,7 +8,9 @@ use super::latency::{Latency, LatencySample};
 use super::online::{Slo, good_requests, steady_part};
 use super::quantiles::Distribution;
 use super::step_metrics::StepMetrics;
-use crate::record::{Arm, CellRecord, EngineStart, Point, Role, Step, StepStatus};
+use crate::record::{
+    Arm, CellRecord, EngineStart, Point, Role, Step, StepStatus, counted_starts, counted_steps,
+};
 use crate::workload::WorkloadSpec;
 
 /// A step with its place and metrics.
@@ -131,33 +133,6 @@ pub struct BlockLog {
     /// Mean over the steps of ln(makespan in seconds); of steps that sent for a given time, of ln(seconds per output
     /// token), since their makespans say nothing.
     pub mean_ln_makespan: f64,
-}
-
-/// The engine starts whose steps make up the cell's numbers: complete ones of the main arm.
-pub(crate) fn counted_starts(record: &CellRecord, arm: Arm) -> Vec<&EngineStart> {
-    record
-        .starts
-        .iter()
-        .filter(|start| start.arm == arm && start.is_complete())
-        .collect()
-}
-
-/// The measured steps of a start that count: the valid ones; if it has none, those that were measured all the same,
-/// to be shown with the reason beside them.
-pub(crate) fn counted_steps(start: &EngineStart) -> Vec<&Step> {
-    let measured =
-        |status| move |step: &&Step| step.role == Role::Measured && step.status == status;
-    let valid: Vec<_> = start
-        .steps
-        .iter()
-        .filter(measured(StepStatus::Ok))
-        .collect();
-    if valid.is_empty() {
-        let invalid = start.steps.iter().filter(measured(StepStatus::Invalid));
-        invalid.filter(|step| step.makespan_ns > 0).collect()
-    } else {
-        valid
-    }
 }
 
 /// The longest response that each workload allows.

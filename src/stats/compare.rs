@@ -7,11 +7,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::blocks::between_sessions;
-use super::cell_metrics::{CellMetrics, block_logs, counted_starts, step_rows};
+use super::cell_metrics::{CellMetrics, block_logs, step_rows};
 use super::interval::Estimate;
-use super::validity::{reasons, token_reasons, workload_reasons};
+use super::validity::reasons;
 use super::verdict::{Judgement, judge};
-use crate::record::{Arm, CellRecord, CellStatus, Point};
+use crate::record::{Arm, CellRecord, CellStatus, Conditions, Point, Unlike, counted_starts};
 use crate::units::{CellId, Mode};
 
 /// A cell in one of its two modes, at one point of a sweep.
@@ -65,14 +65,35 @@ pub(crate) struct Row {
     pub base_tok_s: Option<f64>,
     /// Output throughput in the new set, tok/s; absent if not measured.
     pub new_tok_s: Option<f64>,
-    /// New over base: above 1 means that the new set is faster. Absent if one of the two was not measured.
+    /// New over base: above 1 means that the new set is faster. Absent if one of the two was not measured, and where
+    /// they were measured under different conditions, unless a ratio was asked for all the same.
     pub speed_up: Option<Estimate>,
-    /// What may be said; absent without a ratio and where `reasons` are.
+    /// What may be said; absent without a ratio, where `reasons` are, and where conditions differ.
     pub judgement: Option<Judgement>,
     /// Why the ratio does not hold, or why there is none.
     pub reasons: Vec<String>,
+    /// The conditions that the two do not share.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unlike: Vec<Unlike>,
+    /// What the threshold says of it; absent without one, and where the base set did not measure the cell.
+    pub gate: Option<Gate>,
     /// Whether it is slower by more than the threshold.
     pub exceeds: bool,
+    /// The command lines of the two sessions.
+    #[serde(skip)]
+    pub argv: [Vec<String>; 2],
+}
+
+/// What a threshold says of a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Gate {
+    /// Not slower by more than the threshold.
+    Passed,
+    /// Slower by more, and its interval excludes 1.
+    Exceeded,
+    /// Not measured alike, not valid, or without an interval: nothing can be said.
+    Undecided,
 }
 
 /// Something that is not the same in the two sets' manifests.
@@ -119,13 +140,16 @@ pub(crate) struct Rules {
     pub smallest_effect: f64,
     /// The slowdown that is one too much, 0.05 for 5 %; absent if none.
     pub fail_above: Option<f64>,
+    /// Give ratios over a difference in conditions too; nothing is claimed of them.
+    pub although_different: bool,
 }
 
 /// Compares two sets of records.
 ///
 /// The engine starts of the two sets are independent of each other, so intervals are Welch's; they hold together at
-/// 95 % over all cells that are compared. A cell exceeds the threshold if its measured slowdown does and, where there
-/// is an interval, that interval excludes 1: noise alone fails no build.
+/// 95 % over all cells that are compared. A cell exceeds the threshold if its measured slowdown does and its interval
+/// excludes 1: noise alone fails no build. Without an interval, and where a number does not hold, the threshold
+/// decides nothing.
 pub(crate) fn compare(
     base: &[CellRecord],
     new: &[CellRecord],
@@ -152,7 +176,10 @@ pub(crate) fn compare(
         .filter(|k| measured(&there[k]) && measured(&here[k]))
         .cloned()
         .collect();
-    let comparisons = both.len();
+    let comparisons = both
+        .iter()
+        .filter(|k| unlike(&there[k], &here[k]).is_empty())
+        .count();
     let rows = common
         .iter()
         .map(|k| row(k, &there[k], &here[k], comparisons, rules))
@@ -188,11 +215,14 @@ impl SetComparison {
             .any(|row| row.base_tok_s.is_some() && row.new_tok_s.is_none())
     }
 
-    /// Whether there is a threshold and a cell of the base set to which it could not be applied: a gate that looked at
-    /// nothing has not passed.
-    pub(crate) fn unjudged(&self) -> bool {
-        let no_ratio = |row: &Row| row.base_tok_s.is_some() && row.speed_up.is_none();
-        self.fail_above.is_some() && (!self.only_base.is_empty() || self.rows.iter().any(no_ratio))
+    /// Whether there is a threshold that was not applied to a cell of the base set, or to none at all: a gate that
+    /// looked at nothing has not passed.
+    pub(crate) fn undecided(&self) -> bool {
+        let mut gates = self.rows.iter().filter_map(|row| row.gate).peekable();
+        self.fail_above.is_some()
+            && (!self.only_base.is_empty()
+                || gates.peek().is_none()
+                || gates.any(|gate| gate == Gate::Undecided))
     }
 }
 
@@ -211,44 +241,63 @@ fn by_key(records: &[CellRecord]) -> BTreeMap<Key, Cow<'_, CellRecord>> {
     parts.collect()
 }
 
+fn unlike(base: &CellRecord, new: &CellRecord) -> Vec<Unlike> {
+    let conditions = |record| Conditions::of(record, Arm::Main);
+    conditions(new).unlike(&conditions(base))
+}
+
 fn row(key: &Key, base: &CellRecord, new: &CellRecord, comparisons: usize, rules: Rules) -> Row {
-    // Ratios at unmatched lengths mean nothing, however they come out.
-    let unmatched = {
-        let starts = |r| counted_starts(r, Arm::Main);
-        token_reasons(&starts(base), &starts(new))
+    let mut why = Vec::new();
+    let mut measured = true;
+    for (side, record) in [("the base set", base), ("the new set", new)] {
+        let starts = counted_starts(record, Arm::Main);
+        if starts.is_empty() {
+            measured = false;
+            why.push(format!("{} in {side}", not_measured(record)));
+        }
+        why.extend(reasons(&starts).into_iter().map(|r| format!("{side}: {r}")));
+    }
+    let unlike = if measured {
+        unlike(base, new)
+    } else {
+        Vec::new()
     };
     let speed_up = between_sessions(
         &block_logs(base, Arm::Main),
         &block_logs(new, Arm::Main),
         comparisons,
     )
-    .filter(|_| unmatched.is_empty());
-    let mut why = Vec::new();
-    for (side, record) in [("the base set", base), ("the new set", new)] {
-        let starts = counted_starts(record, Arm::Main);
-        if starts.is_empty() {
-            why.push(format!("{} in {side}", not_measured(record)));
-        }
-        why.extend(reasons(&starts).into_iter().map(|r| format!("{side}: {r}")));
-    }
-    if unmatched.is_empty() && speed_up.is_some() {
-        why.extend(workload_reasons(base, new));
-    }
-    why.extend(unmatched);
+    .filter(|_| unlike.is_empty() || rules.although_different);
+    let sound = why.is_empty() && unlike.is_empty();
     let judgement = speed_up
-        .filter(|_| why.is_empty())
+        .filter(|_| sound)
         .map(|e| judge(&e, rules.smallest_effect, None, comparisons));
-    let exceeds = rules.fail_above.zip(speed_up).is_some_and(|(limit, e)| {
-        e.ratio < 1.0 / (1.0 + limit) && e.interval.is_none_or(|i| i.high < 1.0)
-    });
+    let base_tok_s = output_throughput(base);
+    let gate = rules.fail_above.filter(|_| base_tok_s.is_some());
+    let gate = gate.map(|limit| gate_of(speed_up.filter(|_| sound), limit));
     Row {
         key: key.clone(),
-        base_tok_s: output_throughput(base),
+        base_tok_s,
         new_tok_s: output_throughput(new),
         speed_up,
         judgement,
         reasons: why,
-        exceeds,
+        unlike,
+        gate,
+        exceeds: gate == Some(Gate::Exceeded),
+        argv: [base, new].map(|record| record.session.argv.clone()),
+    }
+}
+
+/// What a threshold of `limit` says of a ratio; absent where there is none that holds.
+fn gate_of(ratio: Option<Estimate>, limit: f64) -> Gate {
+    let Some((estimate, interval)) = ratio.and_then(|e| Some((e, e.interval?))) else {
+        return Gate::Undecided;
+    };
+    if estimate.ratio < 1.0 / (1.0 + limit) && interval.high < 1.0 {
+        Gate::Exceeded
+    } else {
+        Gate::Passed
     }
 }
 
@@ -431,6 +480,7 @@ mod tests {
     const RULES: Rules = Rules {
         smallest_effect: 0.02,
         fail_above: Some(0.05),
+        although_different: false,
     };
 
     fn set(scale: f64) -> Vec<CellRecord> {
@@ -474,28 +524,59 @@ mod tests {
     }
 
     #[test]
-    fn one_start_a_side_is_judged_by_its_ratio() {
-        let found = compare(
-            &[done("demo", "bf16", &[&[1.0]])],
-            &[done("demo", "bf16", &[&[1.2]])],
-            RULES,
-        )
-        .expect("common cells");
-        assert!(found.exceeded());
-        assert_eq!(found.rows[0].judgement, Some(Judgement::NoInterval));
+    fn without_an_interval_a_threshold_decides_nothing() {
+        for scale in [0.9, 1.2] {
+            let found = compare(
+                &[done("demo", "bf16", &[&[1.0]])],
+                &[done("demo", "bf16", &[&[scale]])],
+                RULES,
+            )
+            .expect("common cells");
+            assert_eq!(found.rows[0].gate, Some(Gate::Undecided));
+            assert!(!found.exceeded() && found.undecided());
+            assert_eq!(found.rows[0].judgement, Some(Judgement::NoInterval));
+        }
     }
 
     #[test]
-    fn other_lengths_give_no_ratio() {
-        let mut new = done("demo", "bf16", &[&[1.2]]);
-        for step in &mut new.starts[0].steps {
-            step.sequences.output_tokens[0] *= 2;
+    fn an_invalid_row_is_undecided_however_slow() {
+        let mut new = set(2.0);
+        new[0].starts[0].split = true;
+        let found = compare(&set(1.0), &new, RULES).expect("common cells");
+        assert_eq!(found.rows[0].gate, Some(Gate::Undecided));
+        assert_eq!(found.rows[0].judgement, None);
+        assert!(!found.exceeded() && found.undecided());
+    }
+
+    #[test]
+    fn a_threshold_over_nothing_measured_has_not_passed() {
+        let none = [failed("demo", "bf16")];
+        let found = compare(&none, &none, RULES).expect("common cells");
+        assert!(found.undecided() && !found.lost());
+    }
+
+    #[test]
+    fn other_conditions_give_no_ratio_unless_it_is_asked_for() {
+        let base = [done("demo", "bf16", &[&[1.0], &[1.0]])];
+        let mut new = done("demo", "bf16", &[&[9.0], &[9.0]]);
+        for step in new.starts.iter_mut().flat_map(|start| &mut start.steps) {
+            step.duration_s = Some(2.0);
         }
-        let found =
-            compare(&[done("demo", "bf16", &[&[1.0]])], &[new], RULES).expect("common cells");
-        assert_eq!(found.rows[0].speed_up, None);
-        assert!(found.rows[0].reasons[0].starts_with("token counts differ"));
-        assert!(!found.exceeded() && !found.lost());
+        let new = [new];
+        let found = compare(&base, &new, RULES).expect("common cells");
+        let row = &found.rows[0];
+        assert_eq!((row.speed_up, row.judgement), (None, None));
+        assert_eq!(row.unlike[0].here, "for 2 s");
+        assert_eq!(row.unlike[0].there, "for 8 requests");
+        assert!(!found.exceeded() && !found.lost() && found.undecided());
+        let although = Rules {
+            although_different: true,
+            ..RULES
+        };
+        let found = compare(&base, &new, although).expect("common cells");
+        let row = &found.rows[0];
+        assert!(row.speed_up.is_some() && row.judgement.is_none() && !row.unlike.is_empty());
+        assert!(!found.exceeded() && found.undecided());
     }
 
     #[test]

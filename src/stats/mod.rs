@@ -26,9 +26,7 @@ mod verdict;
 
 pub(crate) use bootstrap::bca;
 pub use cell_metrics::block_logs;
-pub(crate) use cell_metrics::{
-    BlockLog, CellMetrics, StepRow, cost_s, counted_starts, counted_steps, step_rows,
-};
+pub(crate) use cell_metrics::{BlockLog, CellMetrics, StepRow, cost_s, step_rows};
 pub(crate) use distributions::{normal_cdf, normal_quantile};
 pub(crate) use drift::{Steadiness, drift, steadiness};
 pub(crate) use geomean::{GeometricMean, geometric_mean};

@@ -8,10 +8,9 @@
 
 use serde::Serialize;
 
-use super::cell_metrics::{counted_starts, counted_steps};
 use super::interval::mean;
 use super::schedule::{Course, Request, Work, course};
-use crate::record::{Arm, CellRecord, EngineStart, Step};
+use crate::record::{Arm, CellRecord, EngineStart, Step, counted_starts, counted_steps};
 
 /// Points of a step's course that are fitted: enough to show its bends, few enough that each spans many iterations.
 const KNOTS: usize = 24;

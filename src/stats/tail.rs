@@ -2,8 +2,7 @@
 
 use serde::Serialize;
 
-use super::cell_metrics::{counted_starts, counted_steps};
-use crate::record::{Arm, CellRecord, Timeline};
+use crate::record::{Arm, CellRecord, Timeline, counted_starts, counted_steps};
 
 /// The speed of an engine while `low` to `high` sequences run, over all measured steps of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::record::{CellRecord, EngineStart, Role, Step, StepStatus};
+use crate::record::{EngineStart, Role, Step, StepStatus};
 
 /// Why the measured steps of these engine starts do not make a valid number; empty if they do. `starts` are those
 /// that enter statistics.
@@ -72,43 +72,6 @@ pub(crate) fn reasons(starts: &[&EngineStart]) -> Vec<String> {
     found
 }
 
-/// Why two cells cannot be compared token for token; empty if they can.
-pub(crate) fn token_reasons(baseline: &[&EngineStart], cell: &[&EngineStart]) -> Vec<String> {
-    let (there, here) = (tokens_by_index(baseline), tokens_by_index(cell));
-    let differing = there
-        .iter()
-        .filter_map(|(index, tokens)| here.get(index).map(|other| (tokens, other)))
-        .find(|(tokens, other)| tokens != other);
-    match differing {
-        Some((a, b)) => vec![format!(
-            "token counts differ: {} prompt and {} output tokens in a step there, {} and {} here",
-            a.0, a.1, b.0, b.1
-        )],
-        None => Vec::new(),
-    }
-}
-
-/// What differs between two records such that their ratio is not of the precision alone.
-pub(crate) fn workload_reasons(baseline: &CellRecord, cell: &CellRecord) -> Vec<String> {
-    let digest = |record: &CellRecord| -> BTreeMap<String, String> {
-        record
-            .workloads
-            .iter()
-            .filter(|(_, w)| !w.sha256.is_empty())
-            .map(|(name, w)| (name.clone(), w.sha256.clone()))
-            .collect()
-    };
-    let (there, here) = (digest(baseline), digest(cell));
-    if there
-        .iter()
-        .any(|(name, sha)| here.get(name).is_some_and(|other| other != sha))
-    {
-        vec!["the requests differ".to_owned()]
-    } else {
-        Vec::new()
-    }
-}
-
 /// The measured steps, but for those that were measured again because something got in the way (a suspended machine).
 fn measured(start: &EngineStart) -> impl Iterator<Item = &Step> {
     let repeated = |step: &Step| {
@@ -143,26 +106,6 @@ fn differing_arguments<'a>(starts: &[&'a EngineStart]) -> Vec<&'a str> {
     names
 }
 
-/// Prompt and output tokens of each measured step index; the last one where blocks repeat it. Steps that sent for a
-/// given time are left out: the faster arm gets further in them.
-fn tokens_by_index(starts: &[&EngineStart]) -> BTreeMap<u32, (u64, u64)> {
-    starts
-        .iter()
-        .flat_map(|s| measured(s))
-        .filter(|step| step.duration_s.is_none())
-        .map(|step| {
-            let output = step
-                .sequences
-                .output_tokens
-                .iter()
-                .copied()
-                .map(u64::from)
-                .sum();
-            (step.index, (step.submitted.prompt_tokens, output))
-        })
-        .collect()
-}
-
 fn of_starts(some: usize, all: usize) -> String {
     match all {
         1 => "the engine start".to_owned(),
@@ -181,7 +124,7 @@ fn blocks(count: usize) -> String {
 mod tests {
     use super::*;
     use crate::record::builder::done;
-    use crate::record::{Difference, Neighbour, StartStatus};
+    use crate::record::{CellRecord, Difference, Neighbour, StartStatus};
 
     fn with(change: impl Fn(&mut CellRecord)) -> Vec<String> {
         let mut record = done("demo", "w8a8", &[&[1.0, 1.0], &[1.0, 1.0]]);
@@ -255,27 +198,5 @@ mod tests {
     "cells of a block ran in different sessions",
 ]
 "#);
-    }
-
-    #[test]
-    fn unequal_tokens_and_requests_are_told() {
-        let base = done("demo", "bf16", &[&[1.0]]);
-        let mut cell = done("demo", "w8a8", &[&[1.0]]);
-        let starts = |r: &CellRecord| r.starts.clone();
-        let compared = |a: &CellRecord, b: &CellRecord| {
-            let (a, b) = (starts(a), starts(b));
-            token_reasons(&a.iter().collect::<Vec<_>>(), &b.iter().collect::<Vec<_>>())
-        };
-        assert!(compared(&base, &cell).is_empty());
-        assert!(workload_reasons(&base, &cell).is_empty());
-        let last = cell.starts[0].steps.len() - 1;
-        cell.starts[0].steps[last].sequences.output_tokens[0] -= 2;
-        insta::assert_debug_snapshot!(compared(&base, &cell), @r#"
-[
-    "token counts differ: 512 prompt and 256 output tokens in a step there, 512 and 254 here",
-]
-"#);
-        cell.workloads["main"].sha256 = "other".to_owned();
-        assert_eq!(workload_reasons(&base, &cell), ["the requests differ"]);
     }
 }
