@@ -149,15 +149,6 @@ impl Conditions {
         found
     }
 
-    /// Of a result of another program, which says these things of itself.
-    pub(crate) fn stated(conditions: impl IntoIterator<Item = (&'static str, String)>) -> Self {
-        let mut found = Self::default();
-        for (name, words) in conditions {
-            found.state(name, words);
-        }
-        found
-    }
-
     /// What another model can share.
     pub(crate) fn across_models(&self) -> Self {
         Self {
@@ -190,9 +181,12 @@ impl Conditions {
         self.stated.insert(name.to_owned(), words);
     }
 
-    /// Every value in a specification, but for the name of its preset: what that stands for is beside it.
+    /// Every value in a specification, a distribution as one, but for the name of its preset: what that stands for is
+    /// beside it.
     fn state_leaves(&mut self, workload: &str, path: &mut Vec<String>, value: &Value) {
-        if let Value::Object(fields) = value {
+        if let Value::Object(fields) = value
+            && !fields.contains_key("kind")
+        {
             for (field, value) in fields.iter().filter(|(field, _)| *field != "preset") {
                 path.push(field.clone());
                 self.state_leaves(workload, path, value);
@@ -231,6 +225,13 @@ fn shown(value: &Value) -> String {
     let text = match (value, value.as_f64()) {
         (Value::String(text), _) => text.clone(),
         (_, Some(number)) => number.to_string(),
+        (Value::Object(fields), _) => {
+            let values = fields.iter().map(|(name, value)| match value {
+                Value::String(kind) => kind.clone(),
+                value => format!("{name} {value}"),
+            });
+            values.collect::<Vec<_>>().join(" ")
+        }
         _ => value.to_string(),
     };
     if text.chars().count() <= LONGEST {
@@ -246,7 +247,7 @@ fn differing(here: &BTreeMap<String, String>, there: &BTreeMap<String, String>) 
     let said = |side: &BTreeMap<String, String>, name: &String| {
         side.get(name)
             .cloned()
-            .unwrap_or_else(|| format!("without {name}"))
+            .unwrap_or_else(|| format!("without {}", name.rsplit(' ').next().unwrap_or(name)))
     };
     names
         .into_iter()

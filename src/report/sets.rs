@@ -59,23 +59,25 @@ fn sections(comparison: &SetComparison) -> Vec<Section> {
 fn ratios(comparison: &SetComparison) -> Table {
     let row = |row: &Row| {
         let why = not_compared(&row.unlike);
-        let (ratio, interval) = match (row.speed_up, &why) {
-            (None, None) => (NONE.to_owned(), NONE.to_owned()),
-            (None, Some(why)) => (format!("not compared: {why}"), NONE.to_owned()),
-            (Some(e), why) => {
+        let (ratio, interval) = row.speed_up.map_or_else(
+            || (NONE.to_owned(), NONE.to_owned()),
+            |e| {
                 let words = RatioWords::of(&e, comparison.smallest_effect);
                 let although = why.as_ref().map(|why| format!(", although {why}"));
                 let ratio = format!("{}x{}", words.ratio, although.unwrap_or_default());
                 (ratio, words.interval)
-            }
-        };
+            },
+        );
         vec![
             row.key.to_string(),
             or_none(row.base_tok_s, number),
             or_none(row.new_tok_s, number),
             ratio,
             interval,
-            verdict(row),
+            match (row.speed_up, why) {
+                (None, Some(why)) => format!("not compared: {why}"),
+                _ => verdict(row),
+            },
         ]
     };
     Table {

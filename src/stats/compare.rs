@@ -76,6 +76,7 @@ pub(crate) struct Row {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unlike: Vec<Unlike>,
     /// What the threshold says of it; absent without one, and where the base set did not measure the cell.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub gate: Option<Gate>,
     /// Whether it is slower by more than the threshold.
     pub exceeds: bool,

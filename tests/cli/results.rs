@@ -3,21 +3,25 @@
 
 use std::process::Output;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::site::Site;
 
 /// A record with every field in use.
 const RECORD: &str = include_str!("../../src/record/golden/cell-1.json");
 
-/// A record of `demo_<precision>` whose makespans are `scale` times the golden ones.
-fn record(precision: &str, scale: f64) -> String {
+/// A record of `demo_<precision>` whose makespans are `scale` times the golden ones, with one engine start.
+fn single(precision: &str, scale: f64) -> String {
     let mut record: Value = serde_json::from_str(RECORD).expect("JSON");
     record["cell"]["precision"] = precision.into();
     for start in record["starts"].as_array_mut().expect("starts") {
+        // The golden start has every flaw; this one has none.
+        start["neighbours"] = json!([]);
+        start["engine"]["difference"] = json!({});
         for step in start["steps"].as_array_mut().expect("steps") {
             // All at once, as a rollout is; the golden step is paced.
             step.as_object_mut().expect("a step").remove("point");
+            step["sequences"]["error"] = json!([]);
             let makespan = step["makespan_ns"].as_f64().expect("a number") * scale;
             #[expect(
                 clippy::cast_possible_truncation,
@@ -27,6 +31,19 @@ fn record(precision: &str, scale: f64) -> String {
             let makespan = makespan as u64;
             step["makespan_ns"] = makespan.into();
         }
+    }
+    record.to_string()
+}
+
+/// The same with three engine starts that differ a little.
+fn record(precision: &str, scale: f64) -> String {
+    let mut record: Value = serde_json::from_str(&single(precision, scale)).expect("JSON");
+    for (block, part) in [(1, 1.004), (2, 0.997)] {
+        let other: Value = serde_json::from_str(&single(precision, scale * part)).expect("JSON");
+        let mut start = other["starts"][0].clone();
+        start["block"] = block.into();
+        start["id"] = format!("start{block}").into();
+        record["starts"].as_array_mut().expect("starts").push(start);
     }
     record.to_string()
 }
@@ -77,6 +94,16 @@ fn compare_exits_with_4_only_above_the_threshold() {
         code(&["compare", "slow", "base", "--fail-above", "5%"]),
         Some(0)
     );
+    // One engine start has no interval: the gate decides nothing, and says what would.
+    for scale in [1.0, 1.2] {
+        let folder = format!("single{scale}");
+        let file = format!("{folder}/benchmark_results/demo_bf16.json");
+        site.write(&file, &single("bf16", scale));
+        let undecided = site.rollbench(&["compare", "base", &folder, "--fail-above", "5%"]);
+        assert_eq!(undecided.status.code(), Some(1));
+        let shown = String::from_utf8_lossy(&undecided.stdout).into_owned();
+        assert!(shown.contains("--blocks 6"), "{shown}");
+    }
     // A gate that could look at nothing has not passed.
     let mut longer: Value = serde_json::from_str(&record("bf16", 1.0)).expect("JSON");
     for start in longer["starts"].as_array_mut().expect("starts") {
