@@ -120,6 +120,11 @@ pub enum Event {
         /// How.
         failure: Failure,
     },
+    /// What a loading engine says that it is doing.
+    Doing {
+        /// In words: `compiling`.
+        doing: String,
+    },
     /// Something worth a line that is no failure.
     Note {
         /// The line.
@@ -168,6 +173,11 @@ impl EventSink {
             cell: Some(cell.clone()),
             ..self.clone()
         }
+    }
+
+    /// How many events the session has sent.
+    pub(crate) fn count(&self) -> u64 {
+        self.seq.load(Ordering::Relaxed)
     }
 
     /// Sends an event. A listener that has gone away is no failure: the records do not depend on it.

@@ -3,22 +3,41 @@
 use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 /// What the log of an engine that failed can hold, and what it means.
 pub(super) static CAUSES: LazyLock<Causes> =
     LazyLock::new(|| toml::from_str(include_str!("causes.toml")).expect("a test reads it"));
+
+/// A regular expression in a table.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Pattern(Regex);
+
+impl TryFrom<String> for Pattern {
+    type Error = regex::Error;
+
+    fn try_from(text: String) -> Result<Self, regex::Error> {
+        Regex::new(&text).map(Self)
+    }
+}
+
+impl std::ops::Deref for Pattern {
+    type Target = Regex;
+
+    fn deref(&self) -> &Regex {
+        &self.0
+    }
+}
 
 /// The whole table.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Causes {
     /// An engine or a worker is lost.
-    #[serde(deserialize_with = "patterns")]
-    pub(super) fatal: Vec<Regex>,
+    pub(super) fatal: Vec<Pattern>,
     /// Exceptions that only follow from another one.
-    #[serde(deserialize_with = "patterns")]
-    pub(super) wrappers: Vec<Regex>,
+    pub(super) wrappers: Vec<Pattern>,
     /// In the order in which they are tried.
     pub(super) row: Vec<Row>,
     /// How a process died that says nothing.
@@ -29,10 +48,8 @@ pub(super) struct Causes {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Row {
-    #[serde(deserialize_with = "pattern")]
-    line: Regex,
-    #[serde(default, deserialize_with = "some_pattern")]
-    also: Option<Regex>,
+    line: Pattern,
+    also: Option<Pattern>,
     #[serde(default)]
     pub(super) vague: bool,
     pub(super) cause: String,
@@ -86,20 +103,6 @@ pub(super) fn fill(text: &str, found: &Captures<'_>, line: &str, vllm: &str) -> 
             }
         })
         .into_owned()
-}
-
-fn pattern<'de, D: Deserializer<'de>>(from: D) -> Result<Regex, D::Error> {
-    Regex::new(&String::deserialize(from)?).map_err(serde::de::Error::custom)
-}
-
-fn some_pattern<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Regex>, D::Error> {
-    pattern(from).map(Some)
-}
-
-fn patterns<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Regex>, D::Error> {
-    let texts = Vec::<String>::deserialize(from)?;
-    let compiled: Result<_, _> = texts.iter().map(|text| Regex::new(text)).collect();
-    compiled.map_err(serde::de::Error::custom)
 }
 
 #[cfg(test)]

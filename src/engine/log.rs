@@ -27,6 +27,11 @@ impl EngineLog {
         }
     }
 
+    /// Where this engine start begins in the file.
+    pub(super) fn begin(&self) -> u64 {
+        self.begin
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -91,7 +96,7 @@ fn secrets(env: &BTreeMap<OsString, OsString>) -> Vec<String> {
 }
 
 /// Without terminal colours, and of lines that overwrite themselves (progress bars) only what remained.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for line in text.split('\n') {
         let line = line.trim_end_matches('\r');

@@ -10,11 +10,13 @@ mod log;
 mod offline;
 mod oom;
 mod probe;
+mod said;
 mod server;
 mod session;
 mod started;
 mod surroundings;
 mod traceback;
+mod watch;
 
 pub use offline::{OfflineEngine, OfflineSession};
 pub(crate) use probe::{Probe, probe};

@@ -15,9 +15,12 @@ use super::failure::{Witness, describe};
 use super::kernels::{kernels, weights};
 use super::log::EngineLog;
 use super::oom::OomWatch;
+use super::said::fallbacks;
 use super::session::{Launch, Urgency};
 use super::surroundings::{Surroundings, chain, shown};
+use super::watch::{Watch, lost};
 use crate::clock;
+use crate::event::EventSink;
 use crate::process::{Guard, GuardedCommand};
 use crate::record::{Difference, EngineFacts, ExitStatus, Failure, FailureKind, Phase, Role, Stop};
 
@@ -102,6 +105,7 @@ impl Launching {
             .map_err(|error| self.failure(&chain(&error)))?;
         Ok(Started {
             kind: self.kind,
+            watch: Watch::new(&self.witness.log, guard.guard()),
             guard,
             witness: self.witness,
             launch: self.launch,
@@ -120,6 +124,7 @@ pub(super) struct Started {
     kind: Kind,
     guard: Guard,
     witness: Witness,
+    watch: Watch,
     pub(super) launch: Launch,
     begin_ns: u64,
     /// How far it came; what a failure names.
@@ -154,6 +159,27 @@ impl Started {
         let exit = self.guard.leader_exit().await;
         self.exit = Some(exit);
         exit
+    }
+
+    /// Tells `events` what it is doing while it loads, and takes what they are told for its progress.
+    pub(super) fn tell(&mut self, events: &EventSink) {
+        self.watch.tell(events);
+    }
+
+    /// Waits for the end that nobody asked for: the leader's, or that of an engine that failed and lives on, which is a
+    /// failure. To be dropped and called again at will.
+    pub(super) async fn ends(&mut self) -> Result<ExitStatus, Failure> {
+        if let Some(exit) = self.exit {
+            return Ok(exit);
+        }
+        tokio::select! {
+            biased;
+            exit = self.guard.leader_exit() => {
+                self.exit = Some(exit);
+                Ok(exit)
+            }
+            () = self.watch.until_lost() => Err(self.fail(FailureKind::Engine, &lost())),
+        }
     }
 
     /// Whether the leader ends within `limit`, or has.
@@ -207,6 +233,15 @@ impl Started {
         self.stop.clone()
     }
 
+    /// How it can be ended, if it is to be ended like this: one that is lost does not hear.
+    pub(super) fn urgency(&self, wished: Urgency) -> Urgency {
+        if self.watch.is_lost() {
+            Urgency::Now
+        } else {
+            wished
+        }
+    }
+
     /// Ends what is left: `Urgency::Now` at once, else with a grace. `polite` says whether the leader ended as it was
     /// asked to.
     pub(super) async fn sweep(&mut self, urgency: Urgency, polite: bool) -> Stop {
@@ -243,6 +278,7 @@ impl Started {
             effective: redacted(&told.effective),
             difference: told.difference,
             kernels: kernels(&log),
+            fallbacks: fallbacks(&log),
             kv_tokens: told.kv_tokens,
             weights_bytes: weights(&log).map(|bytes| bytes.0),
             import_s: told.import_s,

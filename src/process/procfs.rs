@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -23,6 +24,8 @@ pub(crate) struct Stat {
     pub(crate) ppid: u32,
     /// Its session.
     pub(crate) session: u32,
+    /// The processor time that it used, in clock ticks, without its children's.
+    pub(crate) cpu_ticks: u64,
     /// When it was started, in clock ticks since boot.
     pub(crate) start_ticks: u64,
 }
@@ -42,14 +45,19 @@ impl Stat {
         let mut fields = std::str::from_utf8(&stat[close + 1..])
             .ok()?
             .split_ascii_whitespace();
+        let (pid, comm) = (
+            pid.parse().ok()?,
+            String::from_utf8_lossy(comm).into_owned(),
+        );
         Some(Self {
-            pid: pid.parse().ok()?,
-            comm: String::from_utf8_lossy(comm).into_owned(),
+            pid,
+            comm,
             state: fields.next()?.chars().next()?,
             ppid: fields.next()?.parse().ok()?,
             session: fields.nth(1)?.parse().ok()?,
-            // Field 22 of proc(5), counted from 1 with the pid.
-            start_ticks: fields.nth(15)?.parse().ok()?,
+            // Fields 14, 15 and 22 of proc(5), counted from 1 with the pid.
+            cpu_ticks: fields.nth(7)?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?,
+            start_ticks: fields.nth(6)?.parse().ok()?,
         })
     }
 
@@ -63,14 +71,16 @@ impl Stat {
         Self::of(self.pid).is_some_and(|now| now.start_ticks == self.start_ticks && !now.is_dead())
     }
 
+    /// The processor time that it used, without its children's; zero where the length of a tick cannot be told.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        ticks_per_second().map_or(Duration::ZERO, |ticks| {
+            Duration::from_millis(self.cpu_ticks * 1000 / ticks)
+        })
+    }
+
     /// When it was started; absent where the boot time cannot be read.
     pub(crate) fn started(&self) -> Option<Timestamp> {
-        let ticks = u64::try_from(
-            nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)
-                .ok()
-                .flatten()?,
-        )
-        .ok()?;
+        let ticks = ticks_per_second()?;
         let boot: i64 = fs::read_to_string("/proc/stat")
             .ok()?
             .lines()
@@ -96,6 +106,11 @@ impl Stat {
             text => text.chars().take(200).collect(),
         }
     }
+}
+
+fn ticks_per_second() -> Option<u64> {
+    let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK);
+    u64::try_from(ticks.ok().flatten()?).ok()
 }
 
 /// The variables of a process's environment as they stand in its memory; absent if it is another user's, or gone.
@@ -247,7 +262,7 @@ mod tests {
             start in any::<u64>(),
         ) {
             let parsed = Stat::parse(&line(pid, &comm, state, ppid, session, start));
-            prop_assert_eq!(parsed, Some(Stat { pid, comm, state, ppid, session, start_ticks: start }));
+            prop_assert_eq!(parsed, Some(Stat { pid, comm, state, ppid, session, cpu_ticks: 11, start_ticks: start }));
         }
 
         #[test]

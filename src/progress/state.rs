@@ -23,6 +23,7 @@ struct Start {
     number: u32,
     begun_ns: u64,
     phase: Option<(Phase, u64)>,
+    doing: Option<String>,
     step: Option<Step>,
 }
 
@@ -68,6 +69,7 @@ impl State {
                     number: *number,
                     begun_ns: now,
                     phase: None,
+                    doing: None,
                     step: None,
                 });
                 None
@@ -76,6 +78,7 @@ impl State {
                 let start = self.start.as_mut()?;
                 let before = start.phase.replace((*phase, now));
                 start.step = None;
+                start.doing = None;
                 match (before, phase) {
                     (Some((Phase::Launch | Phase::Load, _)), Phase::Warmup | Phase::Measure) => {
                         let load = Seconds::from_nanos(now.saturating_sub(start.begun_ns));
@@ -84,6 +87,10 @@ impl State {
                     (_, Phase::Launch) => Some(format!("{place}starting the engine")),
                     _ => None,
                 }
+            }
+            Event::Doing { doing } => {
+                self.start.as_mut()?.doing = Some(doing.clone());
+                None
             }
             Event::StepBegun {
                 role,
@@ -213,9 +220,11 @@ impl State {
         let Some((phase, since_ns)) = start.phase else {
             return String::new();
         };
+        let doing = start.doing.as_ref();
+        let doing = doing.map_or_else(String::new, |doing| format!(" · {doing}"));
         match now_ns.saturating_sub(since_ns) {
-            0..5_000_000_000 => phase.to_string(),
-            ns => format!("{phase} for {}", Seconds::from_nanos(ns)),
+            0..5_000_000_000 => format!("{phase}{doing}"),
+            ns => format!("{phase} for {}{doing}", Seconds::from_nanos(ns)),
         }
     }
 

@@ -223,6 +223,10 @@ pub struct EngineFacts {
     pub difference: IndexMap<String, Difference>,
     /// Kernels that vLLM's log names, in order, without repeats.
     pub kernels: Vec<String>,
+    /// Slow ways that vLLM's log says it took (weight-only FP8, untuned kernels, no graphs), in order, without repeats;
+    /// empty in older records too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallbacks: Vec<String>,
     /// KV-cache capacity in tokens; absent if not said.
     pub kv_tokens: Option<u64>,
     /// Weights in device memory; absent if not said.

@@ -322,7 +322,7 @@ fn cell(cell: &CellRow) -> Row {
         "verdict_sentence": verdict.map(|v| v.sentence.as_str()),
         "valid": cell.metrics.as_ref().map(|_| cell.invalid.is_empty()),
         "invalid_reasons": cell.invalid.join("; "),
-        "warnings": cell.warnings.join("; "),
+        "warnings": [&cell.warnings[..], &cell.fallbacks].concat().join("; "),
         "reason": reasons.join("; "),
         "checkpoint": checkpoint.map(|c| c.path.as_str()),
         "checkpoint_format": checkpoint.and_then(|c| c.format.as_deref()),

@@ -95,6 +95,11 @@ fn derive_cell(record: &CellRecord) -> DerivedCell {
             .next()
             .map(|f| f.kernels.clone())
             .unwrap_or_default(),
+        fallbacks: facts().fold(Vec::new(), |mut all, facts| {
+            let new = facts.fallbacks.iter().filter(|told| !all.contains(told));
+            all.extend(new.cloned().collect::<Vec<_>>());
+            all
+        }),
         config_difference: facts()
             .next()
             .map(|f| f.difference.clone())

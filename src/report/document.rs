@@ -359,13 +359,19 @@ fn imported_table(imported: &[ImportedRow], remarks: &mut Remarks) -> Table {
 fn warnings(summary: &Summary) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for cell in &summary.cells {
-        for warning in &cell.warnings {
+        // Where there is a ratio it stands beside that.
+        let alone = cell.comparison.is_none() && !cell.fallbacks.is_empty();
+        let fell_back = alone.then(|| fell_back(cell));
+        for warning in cell.warnings.iter().chain(&fell_back) {
             // What holds at all points of a sweep is said once.
             let mut points = summary.cells.iter().filter(|other| {
                 (&other.model, &other.precision, other.mode)
                     == (&cell.model, &cell.precision, cell.mode)
             });
-            let title = if points.all(|point| point.warnings.contains(warning)) {
+            let everywhere = points.all(|point| {
+                point.warnings.contains(warning) || fell_back.as_ref() == Some(warning)
+            });
+            let title = if everywhere {
                 cell.name()
             } else {
                 cell.title()
@@ -416,6 +422,9 @@ fn verdict_lines(cell: &CellRow) -> Vec<String> {
     };
     let mode = shown_mode(cell.mode, cell.point);
     let mut lines = vec![format!("{}{mode} {}", cell.model_label, verdict.sentence)];
+    if !cell.fallbacks.is_empty() {
+        lines.push(format!("{}{mode}: {}", cell.name(), fell_back(cell)));
+    }
     if let Some(interval) = comparison.bootstrap {
         lines.push(format!(
             "{}{mode}: a bootstrap (BCa) gives {:.2}-{:.2}",
@@ -434,6 +443,13 @@ fn verdict_lines(cell: &CellRow) -> Vec<String> {
         ));
     }
     lines
+}
+
+fn fell_back(cell: &CellRow) -> String {
+    format!(
+        "by its log vLLM took a slower way: {}",
+        cell.fallbacks.join("; ")
+    )
 }
 
 fn shown_mode(mode: Mode, point: Option<Point>) -> String {

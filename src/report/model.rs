@@ -180,6 +180,9 @@ pub struct CellRow {
     pub checkpoint: Option<CheckpointInfo>,
     /// Kernels that vLLM says it selected.
     pub kernels: Vec<String>,
+    /// Slow ways that its engines' logs say were taken; empty where they name none, or were not asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fallbacks: Vec<String>,
     /// Engine arguments whose effective value is not the requested one.
     pub config_difference: IndexMap<String, Difference>,
     /// Absent without a complete engine start.

@@ -52,6 +52,27 @@ fn six_blocks() -> Vec<CellRecord> {
 }
 
 #[test]
+fn slow_ways_that_vllm_took_stand_beside_the_ratio() {
+    let mut records = one_block();
+    for record in &mut records {
+        let precision = record.cell.id.precision.to_string();
+        for facts in record.starts.iter_mut().flat_map(|s| &mut s.engine) {
+            facts.fallbacks = vec![format!("untuned kernels for {precision}")];
+        }
+    }
+    let summary = summary(records);
+    let text = text(&summary);
+    let beside = "Against the baseline
+  DEMO W8A8: 1.25x the throughput of BF16 (one engine start: no interval)
+  DEMO W8A8: by its log vLLM took a slower way: untuned kernels for w8a8";
+    assert!(text.contains(beside), "{text}");
+    let alone = "DEMO BF16: by its log vLLM took a slower way: untuned kernels for bf16";
+    assert!(text.contains(alone), "{text}");
+    assert!(shown(&summary, Format::Csv).contains("untuned kernels for w8a8"));
+    assert!(shown(&summary, Format::Json).contains("untuned kernels for w8a8"));
+}
+
+#[test]
 fn one_block_as_text() {
     insta::assert_snapshot!(text(&summary(one_block())), @r"
     Offline: LLM.generate, all requests at once

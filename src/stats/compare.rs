@@ -456,6 +456,7 @@ fn manifest(record: &CellRecord) -> BTreeMap<String, String> {
     if let Some(engine) = &start.engine {
         put("engine platform".to_owned(), engine.platform.clone());
         put("engine kernels".to_owned(), engine.kernels.join(", "));
+        put("engine fallbacks".to_owned(), engine.fallbacks.join("; "));
         for (name, version) in &engine.versions {
             put(format!("version {name}"), version.clone());
         }

@@ -63,6 +63,38 @@ async fn a_core_that_dies_while_loading_is_diagnosed_from_its_log() {
 }
 
 #[tokio::test]
+async fn an_engine_that_has_failed_and_lives_on_is_ended() {
+    let bench = Bench::new();
+    let launch = bench.launch(&json!({"fault": "failed_but_alive"}));
+    let begun = std::time::Instant::now();
+    let (failure, session) = bench.fails_to_load(launch).await;
+    end(session).await;
+    let took = begun.elapsed();
+    assert!(is(&failure, FailureKind::Engine), "{}", shown(&failure));
+    let told = format!("{:?} {:?}", failure.diagnosis, failure.hint);
+    assert!(
+        told.contains("CUBLAS_STATUS_EXECUTION_FAILED") && told.contains("fuse_allreduce_rms"),
+        "{}",
+        shown(&failure)
+    );
+    assert!(took > Duration::from_secs(10), "{took:?}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_silent_engine_that_handled_its_error_or_still_works_is_waited_for() {
+    for fault in [
+        json!({"fault": "handled_traceback", "silence": 13}),
+        json!({"fault": "fatal_but_busy", "busy": 13}),
+    ] {
+        let bench = Bench::new();
+        let (_, steps, session) = bench.measures(bench.launch(&fault), 1).await;
+        assert!(steps[0].is_ok(), "{fault}");
+        end(session).await;
+    }
+}
+
+#[tokio::test]
 async fn nonsense_on_the_pipe_is_quoted() {
     loading("garbage", FailureKind::Protocol, "this is no JSON", "").await;
     loading(

@@ -47,6 +47,7 @@ impl Session for OfflineSession {
     }
 
     async fn ready(&mut self, events: &EventSink) -> Result<EngineFacts, Failure> {
+        self.started.tell(events);
         let mut patience = Patience::new(self.started.launch.limits.start);
         let what = "the engine is not ready";
         match self.next(&mut patience, what).await? {
@@ -126,6 +127,7 @@ impl Session for OfflineSession {
         if let Some(stop) = self.started.begin_stop() {
             return stop;
         }
+        let urgency = self.started.urgency(urgency);
         let polite = urgency == Urgency::Polite && self.ask_to_exit().await;
         self.started.sweep(urgency, polite).await
     }
@@ -169,7 +171,10 @@ impl OfflineSession {
                     Ok(None) => {}
                     Err(error) => return Err(self.unreadable(&error)),
                 },
-                _ = self.started.leader_exit() => self.collect()?,
+                ended = self.started.ends() => {
+                    ended?;
+                    self.collect()?;
+                }
                 () = patience.over() => {
                     let message = format!("{what} after {}", seconds(patience.limit()));
                     return Err(self.fail(FailureKind::Timeout, &message));

@@ -56,7 +56,7 @@ impl ServerSession {
         let exit = tokio::select! {
             biased;
             done = &mut work => return Ok(done),
-            exit = self.started.leader_exit() => exit,
+            ended = self.started.ends() => ended?,
         };
         Err(self.started.exited(exit))
     }
@@ -110,6 +110,7 @@ impl Session for ServerSession {
     }
 
     async fn ready(&mut self, events: &EventSink) -> Result<EngineFacts, Failure> {
+        self.started.tell(events);
         let limit = self.started.launch.limits.start;
         let mut patience = Patience::new(limit);
         let control = self.client.control.clone();
@@ -198,6 +199,7 @@ impl Session for ServerSession {
         if let Some(stop) = self.started.begin_stop() {
             return stop;
         }
+        let urgency = self.started.urgency(urgency);
         let mut polite = false;
         if urgency == Urgency::Polite {
             // To the leader alone: vLLM ends its engine in an order of its own, and needs its children for that.

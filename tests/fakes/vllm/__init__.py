@@ -17,7 +17,9 @@ timestamps come by the same attributes as vLLM's. Only the standard library is n
 
 Faults while loading: die_in_load (exit code 1), killed_in_load (SIGKILL), exit0_in_load, hang_before_ready,
 unknown_cause (an exception in the core, wrapped as vLLM wraps it), oom (CUDA's words), no_kernel (of W8A16 on CPU),
-too_long (no room for max_model_len), garbage (nonsense on the event pipe), wrong_protocol, unknown_event.
+too_long (no room for max_model_len), failed_but_alive (a fatal error, and all processes live on), handled_traceback
+(one, then `silence` seconds without a word, default 60, and all is well), fatal_but_busy (a fatal line and `busy` seconds
+of work, default 13, and all is well), garbage (nonsense on the event pipe), wrong_protocol, unknown_event.
 Faults in a step, of the `step`-th generate() counted from 0 (default 0): hang_in_step, kill_core_in_step,
 exit0_without_done, raise_in_step, short_counts (one token less), missing_sequence, foreign_clock.
 Faults of processes, from loading on: print_forever, ignore_sigterm_worker, double_fork_daemon, hold_event_pipe,

@@ -46,6 +46,19 @@ def load(model, fault):
     if name in TRACEBACKS:
         log("ERROR", f"EngineCore failed to start.\nTraceback (most recent call last):\n{TRACEBACKS[name]}")
         sys.exit(1)
+    if name == "failed_but_alive":
+        # As on four H100s: a worker's CUDA error, and then everybody waits for everybody.
+        log("ERROR", f"WorkerProc hit an exception.\nTraceback (most recent call last):\n{CUDA_ERROR}", "Worker_TP0")
+        log("ERROR", f"EngineCore failed to start.\nTraceback (most recent call last):\n{WORKER_FAILED}")
+        time.sleep(3600)
+    if name == "handled_traceback":
+        log("ERROR", f"An optional part is missing.\nTraceback (most recent call last):\n{CUDA_ERROR}")
+        time.sleep(fault.get("silence", 60))
+    if name == "fatal_but_busy":
+        log("ERROR", f"WorkerProc hit an exception.\nTraceback (most recent call last):\n{CUDA_ERROR}", "Worker_TP0")
+        until = time.monotonic() + fault.get("busy", 13)
+        while time.monotonic() < until:
+            hashlib.sha256(b"work" * 1000)
     if name == "print_forever" and os.fork() == 0:
         while True:
             print("the same line again and again", flush=True)
@@ -55,6 +68,15 @@ def load(model, fault):
     log("INFO", "Model loading took 1.5 GiB memory and 0.1 seconds", "Worker")
 
 
+CUDA_ERROR = (
+    '  File "gpu_model_runner.py", line 6084, in _dummy_run\n'
+    "RuntimeError: CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasGemmEx( handle, opa, opb, m, n, k)`"
+)
+WORKER_FAILED = (
+    '  File "core.py", line 1330, in run_engine_core\n'
+    "RuntimeError: Worker failed with error 'CUDA error: an illegal memory access was encountered', "
+    "please check the stack trace above for the root cause"
+)
 TRACEBACKS = {
     "unknown_cause": '  File "core.py", line 1, in load\nKeyError: "model.layers.0.self_attn.qkv_proj.weight"',
     "oom": '  File "core.py", line 1, in load\n'
