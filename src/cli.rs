@@ -2,17 +2,17 @@
 //! would hide whether the user said it, and then it would beat the configuration file.
 
 mod load;
-mod online;
 mod step;
 
+pub(crate) use crate::config::OnlineFlags as OnlineArgs;
 pub(crate) use load::LoadArgs;
-pub(crate) use online::{ApiArg, OnlineArgs};
 pub(crate) use step::{FanOutArg, StepArgs};
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::config::MatrixFlags;
 use crate::units::parse_share;
 
 const AFTER_HELP: &str = "\
@@ -77,12 +77,27 @@ pub(crate) enum Command {
     Setup(SetupArgs),
     /// List, and with --yes end, what a killed run left behind
     Clean(CleanArgs),
+    /// Print the JSON Schema of rollbench.toml, for editors and CI, or the reference of all settings
+    Schema {
+        /// What of
+        #[arg(value_enum)]
+        of: SchemaOf,
+    },
     /// Print a completion script for a shell
     #[command(hide = true)]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
     },
+}
+
+/// What `schema` prints.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum SchemaOf {
+    /// The JSON Schema of a configuration
+    Config,
+    /// Every setting as Markdown: docs/settings.md
+    Settings,
 }
 
 /// `run`.
@@ -151,82 +166,8 @@ pub(crate) struct DiagnosticArgs {
 /// The flags that say what is measured; the same for `run`, `plan` and `diagnostic`.
 #[derive(Debug, Args)]
 pub(crate) struct MatrixArgs {
-    /// A TOML file, or a built-in matrix: ascend, nvidia, cpu [env: ROLLBENCH_CONFIG] [default: ./rollbench.toml, else
-    /// the built-in matrix for the accelerator found]
-    #[arg(long, value_name = "FILE", help_heading = "Matrix")]
-    pub config: Option<String>,
-    /// Only these models, by id
-    #[arg(long, value_name = "ID", value_delimiter = ',', num_args = 1.., help_heading = "Matrix")]
-    pub models: Vec<String>,
-    /// Only these precisions, by id
-    #[arg(long, visible_alias = "precisions", value_name = "ID", value_delimiter = ',', num_args = 1..,
-          help_heading = "Matrix")]
-    pub quants: Vec<String>,
-    /// Replaces ${MODEL_BASE} in checkpoint paths [env: MODEL_BASE]
-    #[arg(long, value_name = "DIR", help_heading = "Matrix")]
-    pub model_base: Option<PathBuf>,
-
-    /// Drive the engine in-process with LLM.generate; this is the default
-    #[arg(long, conflicts_with = "online", help_heading = "Mode")]
-    pub offline: bool,
-    /// Start `vllm serve` for each cell and drive it over HTTP with the streaming client: TTFT, TPOT, ITL, E2EL
-    #[arg(long, help_heading = "Mode")]
-    pub online: bool,
-    /// With --online.
     #[command(flatten)]
-    pub load: OnlineArgs,
-    /// What a step is.
-    #[command(flatten)]
-    pub step: StepArgs,
-
-    /// Lengths shaped like those of a real rollout: fixed, gsm8k, math-4k, dapo-8k, dapo-20k, cot-32k
-    #[arg(long, value_name = "NAME", help_heading = "Workload")]
-    pub workload: Option<String>,
-    /// Response lengths as observed: verl's rollout dumps ({step}.jsonl), a column of numbers, ShareGPT-like JSON
-    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Workload")]
-    pub lengths_from: Vec<PathBuf>,
-    /// How alike the response lengths of one prompt's samples are, 0 to 1 [default: the preset's, else 0]
-    #[arg(long, value_name = "RHO", help_heading = "Workload")]
-    pub sibling_correlation: Option<f64>,
-    /// Tokens that all prompts begin with [default: 0]
-    #[arg(long, value_name = "TOKENS", help_heading = "Workload")]
-    pub shared_prefix: Option<u32>,
-    /// Spread a step over this many engines as verl does, and measure the share of one [default: 1]
-    #[arg(long, value_name = "R", help_heading = "Workload")]
-    pub replicas: Option<u32>,
-
-    /// Engine starts per cell, in a seeded random order per block; 6 give an interval [default: 1]
-    #[arg(long, value_name = "B", help_heading = "Measurement")]
-    pub blocks: Option<u32>,
-    /// As many engine starts as intervals of this half-width need, such as 2%: decided once, after 6 blocks
-    #[arg(long, value_name = "SHARE", value_parser = parse_share, help_heading = "Measurement")]
-    pub until: Option<f64>,
-    /// Most blocks that --until runs [default: 30]
-    #[arg(long, value_name = "B", help_heading = "Measurement")]
-    pub max_blocks: Option<u32>,
-    /// Also start the baseline a second time in every block: the A/A difference shows what this machine can resolve
-    #[arg(long, help_heading = "Measurement")]
-    pub calibrate: bool,
-    /// The smallest speed-up that matters, fixed before measuring: 2% or 0.02 [default: 2%]
-    #[arg(long, value_name = "SHARE", value_parser = parse_share, help_heading = "Measurement")]
-    pub smallest_effect: Option<f64>,
-
-    /// The Python that has vLLM, or `managed` for an environment of rollbench's own (CPU)
-    #[arg(long, value_name = "PYTHON", help_heading = "Engine")]
-    pub python: Option<String>,
-    /// Engine arguments and sampling as verl passes them; `plan --like-verl` lists what that changes
-    #[arg(long, help_heading = "Engine")]
-    pub like_verl: bool,
-    /// gpu_memory_utilization of every cell, in (0, 1]
-    #[arg(long, value_name = "SHARE", help_heading = "Engine")]
-    pub gpu_mem_util: Option<f64>,
-    /// How long to wait for device memory to come back between cells, in seconds [default: 60]
-    #[arg(long, value_name = "SECONDS", help_heading = "Engine")]
-    pub gate_timeout: Option<f64>,
-
-    /// Where benchmark_results/ and benchmark_logs/ are made [env: BENCH_BASE_DIR] [default: .]
-    #[arg(long, value_name = "DIR", help_heading = "Output")]
-    pub out: Option<PathBuf>,
+    pub flags: MatrixFlags,
 }
 
 /// `summarize`.
@@ -371,6 +312,7 @@ pub(crate) struct CleanArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::declared::PRECISIONS;
     use clap::CommandFactory;
 
     #[test]
@@ -402,6 +344,7 @@ mod tests {
         let Command::Plan(plan) = cli.command else {
             panic!()
         };
-        assert_eq!(plan.matrix.quants, ["bf16", "w8a8", "w4a16"]);
+        let quants = plan.matrix.flags.0.texts(&PRECISIONS.declaration);
+        assert_eq!(quants, ["bf16", "w8a8", "w4a16"]);
     }
 }

@@ -7,19 +7,17 @@ use std::ffi::OsString;
 
 use clap::CommandFactory as _;
 
-use crate::cli::{ApiArg, Cli, Command, FanOutArg, MatrixArgs, OnlineArgs, ResumeArg, RunArgs};
+use crate::cli::{Cli, Command, FanOutArg, MatrixArgs, ResumeArg, RunArgs, SchemaOf};
 use crate::commands;
 use crate::commands::predict::Changes;
-use crate::config::{FanOut, LoadRequest, OnlineFlags, Overrides};
+use crate::config::{self, FanOut, LoadRequest};
 use crate::device::Platform;
 use crate::error::{CommandError, Exit};
 use crate::execute::Resume;
-use crate::load::Api;
 use crate::output;
 use crate::report::Format;
 use crate::stats::SMALLEST_EFFECT;
 use crate::stats::compare::Rules;
-use crate::units::Mode;
 
 /// Runs the command that was asked for.
 pub(crate) fn run(cli: Cli) -> Result<Exit, CommandError> {
@@ -65,6 +63,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, CommandError> {
             format(args.markdown, false, args.json),
         ),
         Command::ImportVerl(args) => commands::import_verl::run(&args.file, args.out.as_deref()),
+        Command::Schema { of } => schema(of),
         Command::Completions { shell } => completions(shell),
     }
 }
@@ -93,55 +92,17 @@ fn run_or_less(args: RunArgs) -> Result<Exit, CommandError> {
 
 /// What the matrix flags, the environment and the machine say.
 fn matrix(args: MatrixArgs) -> Result<LoadRequest, CommandError> {
-    let mode = match (args.offline, args.online) {
-        (true, _) => Some(Mode::Offline),
-        (_, true) => Some(Mode::Online),
-        _ => None,
-    };
-    let (step, lengths_from) = (args.step, args.lengths_from);
-    let overrides = Overrides {
-        config: args.config,
-        models: args.models,
-        quants: args.quants,
-        model_base: args.model_base,
-        out: args.out,
-        mode,
-        online: online(args.load),
-        num_prompts: step.num_prompts,
-        n: step.n,
-        input_len: step.input_len,
-        output_len: step.output_len,
-        like_verl: args.like_verl,
-        workload: args.workload,
-        lengths: None,
-        sibling_correlation: args.sibling_correlation,
-        shared_prefix: args.shared_prefix,
-        replicas: args.replicas,
-        fan_out: step.fan_out.map(fan_out),
-        steps: step.steps,
-        warmup: step.warmup,
-        blocks: args.blocks,
-        until: args.until,
-        max_blocks: args.max_blocks,
-        calibrate: args.calibrate,
-        smallest_effect: args.smallest_effect,
-        seed: step.seed,
-        gate_timeout: args.gate_timeout,
-        python: args.python,
-        gpu_mem_util: args.gpu_mem_util,
-    };
     let cwd = std::env::current_dir().map_err(|error| {
         CommandError::environment(format!("the current directory cannot be read: {error}"))
     })?;
     let mut request = LoadRequest {
-        overrides,
+        flags: args.flags.0,
+        lengths: None,
         env: environment(),
         cwd,
         platform: Platform::detect(),
     };
-    if !lengths_from.is_empty() {
-        request.overrides.lengths = Some(commands::lengths::read(&request, &lengths_from)?);
-    }
+    request.lengths = commands::lengths::read(&request)?;
     Ok(request)
 }
 
@@ -149,21 +110,6 @@ fn fan_out(how: FanOutArg) -> FanOut {
     match how {
         FanOutArg::Requests => FanOut::Requests,
         FanOutArg::N => FanOut::N,
-    }
-}
-
-fn online(args: OnlineArgs) -> OnlineFlags {
-    OnlineFlags {
-        api: args.api.map(|api| match api {
-            ApiArg::Completions => Api::Completions,
-            ApiArg::Chat => Api::Chat,
-        }),
-        request_rate: args.request_rate,
-        max_concurrency: args.max_concurrency,
-        burstiness: args.burstiness,
-        ramp: args.ramp,
-        duration: args.duration,
-        goodput: args.goodput,
     }
 }
 
@@ -184,6 +130,15 @@ fn format(markdown: bool, csv: bool, json: bool) -> Format {
             width: output::terminal_width(),
         },
     }
+}
+
+fn schema(of: SchemaOf) -> Result<Exit, CommandError> {
+    let text = match of {
+        SchemaOf::Config => config::json_schema(),
+        SchemaOf::Settings => config::reference(),
+    };
+    output::data(&text).map_err(anyhow::Error::from)?;
+    Ok(Exit::Done)
 }
 
 fn completions(shell: clap_complete::Shell) -> Result<Exit, CommandError> {

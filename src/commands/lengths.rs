@@ -6,17 +6,24 @@ use std::process::{Command, Stdio};
 
 use super::common;
 use crate::config::LoadRequest;
+use crate::config::declared::LENGTHS_FROM;
 use crate::error::{CommandError, Exit, PathError};
 use crate::output::note;
 use crate::workload::{DumpError, Observation, Observed, observed, parse_dump};
 
 const COUNTER: &str = include_str!("count_tokens.py");
 
-/// Reads all `files` as one distribution; where they hold only texts, the tokenizer of `request`'s first cell counts.
-pub(crate) fn read(request: &LoadRequest, files: &[PathBuf]) -> Result<Observed, CommandError> {
-    let observations = observations(&request.cwd, files)?;
+/// Reads all files of `--lengths-from` as one distribution; where they hold only texts, the tokenizer of `request`'s
+/// first cell counts. Absent without the flag.
+pub(crate) fn read(request: &LoadRequest) -> Result<Option<Observed>, CommandError> {
+    let files = request.flags.texts(&LENGTHS_FROM.declaration).iter();
+    let files: Vec<PathBuf> = files.map(PathBuf::from).collect();
+    if files.is_empty() {
+        return Ok(None);
+    }
+    let observations = observations(&request.cwd, &files)?;
     let mut failure = None;
-    let found = observed(&observations, &names(files), |texts| {
+    let found = observed(&observations, &names(&files), |texts| {
         count(request, texts).map_err(|error| {
             let message = error.error.to_string();
             failure = Some(error);
@@ -24,7 +31,9 @@ pub(crate) fn read(request: &LoadRequest, files: &[PathBuf]) -> Result<Observed,
         })
     });
     // The command's own failure has the better exit code and hints.
-    found.map_err(|error| failure.unwrap_or_else(|| usage(error)))
+    found
+        .map(Some)
+        .map_err(|error| failure.unwrap_or_else(|| usage(error)))
 }
 
 /// The same without a configuration: where the files hold only texts, `python` (or `managed`) counts with `tokenizer`.

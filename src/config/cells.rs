@@ -6,12 +6,13 @@ use std::ops::Range;
 use indexmap::IndexMap;
 use serde_json::Value;
 
+use super::context::Context;
+use super::declared::{GPU_MEM_UTIL, LIKE_VERL};
 use super::diagnostic::Diagnostics;
 use super::document::At;
 use super::expand::{ExpandError, expand};
 use super::layer::Merged;
 use super::like_verl;
-use super::load::Loader;
 use super::raw::{RawCheckpoint, RawModel, RawPrecision};
 use super::{CellSettings, CheckpointRef, Origin, Sourced};
 use crate::device::Platform;
@@ -31,21 +32,21 @@ pub(super) struct Selection<'a> {
 
 /// Every selected cell, in declaration order.
 pub(super) fn merge(
-    loader: &Loader<'_>,
+    context: &Context<'_>,
     selection: &Selection<'_>,
     found: &mut Diagnostics,
 ) -> Vec<CellSettings> {
     let mut cells = Vec::new();
     let mut unset = Unset::default();
     let mut short = Vec::new();
-    for model in &loader.raw.models {
+    for model in &context.raw.models {
         if !selection.models.contains(&model.id) {
             continue;
         }
-        for precision in &loader.raw.precisions {
+        for precision in &context.raw.precisions {
             if selection.precisions.contains(&precision.id) {
-                let cell = cell(loader, selection, model, precision, &mut unset);
-                short.extend(too_short(loader, selection, &cell));
+                let cell = cell(context, selection, model, precision, &mut unset);
+                short.extend(too_short(context, selection, &cell));
                 cells.push(cell);
             }
         }
@@ -67,7 +68,7 @@ pub(super) fn merge(
 
 /// Where a `max_model_len` stands that the workload does not fit into. (-1, `"auto"` and `"8k"` are vLLM's to judge.)
 fn too_short(
-    loader: &Loader<'_>,
+    context: &Context<'_>,
     selection: &Selection<'_>,
     cell: &CellSettings,
 ) -> Option<(Option<Range<usize>>, Origin)> {
@@ -77,18 +78,18 @@ fn too_short(
         .as_u64()
         .is_none_or(|len| len >= u64::from(selection.longest));
     (!fits).then(|| {
-        let layers = loader.raw.layers();
+        let layers = context.raw.layers();
         let span = layers
             .flat_map(|layer| &layer.args)
             .filter(|(name, _)| name == "max_model_len")
             .map(|(_, at)| at.span.clone())
-            .find(|span| loader.document.origin(span) == said.origin);
+            .find(|span| context.document.origin(span) == said.origin);
         (span, said.origin.clone())
     })
 }
 
 fn cell(
-    loader: &Loader<'_>,
+    context: &Context<'_>,
     selection: &Selection<'_>,
     model: &RawModel,
     precision: &RawPrecision,
@@ -96,7 +97,7 @@ fn cell(
 ) -> CellSettings {
     let mut merged = Merged::default();
     let own = |key: &At<String>| key.value == precision.id.as_str();
-    let layers = [&loader.raw.engine, &model.layer, &precision.layer]
+    let layers = [&context.raw.engine, &model.layer, &precision.layer]
         .into_iter()
         .chain(
             model
@@ -106,15 +107,15 @@ fn cell(
                 .map(|(_, layer)| layer),
         );
     for layer in layers {
-        layer.apply(loader.document, &mut merged);
+        layer.apply(context.document, &mut merged);
     }
-    if loader.request.overrides.like_verl {
+    if context.values.get(&LIKE_VERL) {
         like_verl::apply(&mut merged.args, selection.platform);
     }
-    if let Some(share) = loader.request.overrides.gpu_mem_util {
+    if let Some(share) = context.values.if_said(&GPU_MEM_UTIL) {
         merged.args.insert(
             "gpu_memory_utilization".to_owned(),
-            Sourced::new(Value::from(share), Origin::Flag("--gpu-mem-util")),
+            Sourced::new(share.value.into(), share.origin),
         );
     }
     derive(&mut merged.args, selection);
@@ -154,9 +155,9 @@ fn cell(
                 if let (Some(text), Some(at)) = (&mut checkpoint.tokenizer, &raw.tokenizer) {
                     unset.expand(text, &at.span, vars);
                 }
-                checkpoint.location = absolute(loader, &checkpoint.location);
+                checkpoint.location = absolute(context, &checkpoint.location);
             }
-            Sourced::new(checkpoint, loader.document.origin(&raw.path.span))
+            Sourced::new(checkpoint, context.document.origin(&raw.path.span))
         }),
         args: merged.args,
         env: merged.env,
@@ -197,11 +198,11 @@ fn as_written(raw: &RawCheckpoint) -> CheckpointRef {
 }
 
 /// A folder is relative to the file that names it.
-fn absolute(loader: &Loader<'_>, location: &str) -> String {
+fn absolute(context: &Context<'_>, location: &str) -> String {
     if location.starts_with("hf:") || location.starts_with("managed:") {
         return location.to_owned();
     }
-    loader.base().join(location).display().to_string()
+    context.base().join(location).display().to_string()
 }
 
 /// Texts that could not be expanded, by what is wrong: one variable is one mistake, however many cells need it.

@@ -6,13 +6,18 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use serde_json::Value;
 
+use super::declared::{self, FLUSH_LIMIT, STALL_LIMIT, START_LIMIT, STOP_LIMIT};
 use super::diagnostic::Diagnostics;
 use super::document::{At, Document};
+use super::setting::Setting;
+use super::values::Seconds;
 use super::walk::{Table, json};
 use super::{Limits, Sourced};
 
 /// The keys of a layer.
 pub(crate) const KEYS: [&str; 4] = ["args", "env", "unset", "limits"];
+
+const LIMITS: [&Setting<Seconds>; 4] = [&START_LIMIT, &STALL_LIMIT, &STOP_LIMIT, &FLUSH_LIMIT];
 
 /// Arguments that are not the user's to set, and why.
 const OWN: [(&str, &str); 2] = [
@@ -46,7 +51,7 @@ impl Layer {
                 }
                 let path = args.path_of(key.value);
                 if key.value == "gpu_memory_utilization" {
-                    args.number(key.value, is_share, "above 0 and at most 1", found);
+                    args.number(key.value, declared::share_of_memory, found);
                 }
                 if let Some(json) = json(value, &path, found) {
                     layer
@@ -64,10 +69,9 @@ impl Layer {
         }
         layer.unset = table.texts("unset", found).unwrap_or_default();
         if let Some(limits) = table.table("limits", found) {
-            const NAMES: [&str; 4] = ["start_s", "stall_s", "stop_s", "profile_flush_s"];
-            limits.only(&NAMES, found);
-            layer.limits = NAMES
-                .map(|name| limits.number(name, is_seconds, "a number of seconds above 0", found));
+            let names = LIMITS.map(|limit| limit.declaration.last_key());
+            limits.only(&names, found);
+            layer.limits = names.map(|name| limits.number(name, declared::seconds, found));
         }
         layer
     }
@@ -109,22 +113,6 @@ pub(crate) struct Merged {
     pub(crate) limits: Limits,
     pub(crate) spans: IndexMap<String, std::ops::Range<usize>>,
     pub(crate) env_spans: IndexMap<String, std::ops::Range<usize>>,
-}
-
-/// Whether a `gpu_memory_utilization` is one.
-pub(crate) fn is_share(share: f64) -> bool {
-    share > 0.0 && share <= 1.0
-}
-
-/// Whether a number of seconds can be a time limit (a century is enough).
-/// Whether it can be the smallest effect of interest: 0.02 for 2 %.
-pub(crate) fn is_effect(share: f64) -> bool {
-    share > 0.0 && share < 1.0
-}
-
-/// Whether it is a time that can be waited.
-pub(crate) fn is_seconds(seconds: f64) -> bool {
-    seconds > 0.0 && seconds < 3.2e9
 }
 
 fn argument_is_allowed(key: &At<&str>, found: &mut Diagnostics) -> bool {

@@ -3,6 +3,8 @@
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
+use super::declared::{FAN_OUT, LOGPROBS, TEMPERATURE, TOP_K, TOP_P};
+use super::values::Values;
 use super::{Origin, Settings, Sourced};
 use crate::device::Platform;
 
@@ -26,6 +28,18 @@ fn engine_args(platform: Platform) -> Vec<(&'static str, Value)> {
         args.push(("enable_sleep_mode", json!(true)));
     }
     args
+}
+
+/// Says verl's sampling, which is the default one with the log-probability of the sampled token, and its fan-out,
+/// unless a flag says another.
+pub(super) fn say(values: &mut Values) {
+    if !values.is_flag(&FAN_OUT) {
+        values.set(&FAN_OUT, "requests", FLAG);
+    }
+    values.set(&TEMPERATURE, 1.0, FLAG);
+    values.set(&TOP_P, 1.0, FLAG);
+    values.set(&TOP_K, -1, FLAG);
+    values.set(&LOGPROBS, 0, FLAG);
 }
 
 /// Sets the engine arguments.

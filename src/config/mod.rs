@@ -2,9 +2,12 @@
 //! every mistake reported at once with the line it stands on. Knows nothing of engines or processes.
 
 mod cells;
+mod context;
+pub(crate) mod declared;
 mod diagnostic;
 mod document;
 mod expand;
+mod flags;
 mod layer;
 mod like_verl;
 mod load;
@@ -12,11 +15,16 @@ mod online;
 mod pacing;
 mod raw;
 mod ray;
+mod reference;
 mod request;
-mod scalars;
+mod run;
+mod schema;
 mod select;
+mod setting;
 mod settings;
+mod shapes;
 mod source;
+mod values;
 mod walk;
 mod workload;
 
@@ -24,10 +32,13 @@ mod workload;
 mod tests;
 
 pub(crate) use diagnostic::ConfigErrors;
+pub(crate) use flags::{Given, MatrixFlags, OnlineFlags};
 pub(crate) use load::load;
-pub(crate) use online::OnlineFlags;
+pub(crate) use online::online_flags;
 pub(crate) use pacing::LoadPoint;
-pub(crate) use request::{LoadRequest, Overrides};
+pub(crate) use reference::reference;
+pub(crate) use request::LoadRequest;
+pub(crate) use schema::json_schema;
 pub(crate) use settings::{
     CellSettings, CheckpointRef, Matrix, MatrixSource, ModelSettings, OnlineSettings, Origin,
     PrecisionSettings, Python, RunSettings, Settings, Sourced,

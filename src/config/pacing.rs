@@ -6,6 +6,9 @@ use crate::load::{Api, Pacing, Shape, Spread};
 use crate::record::{Point, Ramp};
 use crate::stats::Slo;
 
+/// Requests per second that can be paced: one in 11 days to more than a client sends.
+pub(super) const RATES: std::ops::RangeInclusive<f64> = 1e-6..=1e6;
+
 /// One point of a sweep, ready to be driven.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct LoadPoint {
@@ -91,25 +94,6 @@ impl OnlineSettings {
     }
 }
 
-/// A number of requests per second, or `inf`. Absent if it is neither, which is noted.
-pub(super) fn parse_rate(text: &str, found: &mut Diagnostics) -> Option<f64> {
-    match text.trim().parse::<f64>() {
-        Ok(rate) if rate > 0.0 => Some(rate),
-        Ok(_) => {
-            found.plain(format!(
-                "--request-rate {text}: must be above 0; `inf` sends all at once"
-            ));
-            None
-        }
-        Err(_) => {
-            found.plain(format!(
-                "--request-rate: `{text}` is neither a number nor `inf`"
-            ));
-            None
-        }
-    }
-}
-
 /// `FROM:TO`, `FROM:TO:linear` or `FROM:TO:exponential`.
 pub(super) fn parse_ramp(text: &str, found: &mut Diagnostics) -> Option<Ramp> {
     let parts: Vec<&str> = text.split(':').map(str::trim).collect();
@@ -125,6 +109,12 @@ pub(super) fn parse_ramp(text: &str, found: &mut Diagnostics) -> Option<Ramp> {
     if !(from > 0.0 && from.is_finite() && to > 0.0 && to.is_finite()) {
         found.plain(format!(
             "--ramp {text}: both rates must be above 0 and finite"
+        ));
+        return None;
+    }
+    if !(RATES.contains(&from) && RATES.contains(&to)) {
+        found.plain(format!(
+            "--ramp {text}: both rates must be from 0.000001 to 1000000 requests per second"
         ));
         return None;
     }

@@ -1,17 +1,14 @@
-//! The configuration as written: every section read, every mistake in it noted, nothing merged yet.
+//! The matrix as written: engine, precisions, models and the selection, every mistake in them noted, nothing merged
+//! yet.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::str::FromStr;
 
-use super::FanOut;
 use super::diagnostic::{Diagnostics, listed, nearest};
 use super::document::At;
 use super::layer::{self, Layer};
-use super::online::RawOnline;
-use super::ray;
 use super::walk::{Table, sub_table, text, wrong_type};
-use super::workload::RawWorkload;
 use crate::units::{InvalidId, ModelId, PrecisionId};
 
 /// The version of the format that this rollbench reads.
@@ -22,30 +19,9 @@ const SCHEMA: i64 = 1;
 pub(crate) struct Raw {
     pub(crate) select_models: Option<Vec<At<String>>>,
     pub(crate) select_precisions: Option<Vec<At<String>>>,
-    pub(crate) run: RawRun,
-    pub(super) online: RawOnline,
-    pub(super) workload: RawWorkload,
-    pub(crate) python: Option<At<String>>,
-    /// Whether Ray may start an engine's workers.
-    pub(crate) allow_ray: bool,
     pub(crate) engine: Layer,
     pub(crate) precisions: Vec<RawPrecision>,
     pub(crate) models: Vec<RawModel>,
-}
-
-/// `[run]`.
-#[derive(Debug, Default)]
-pub(crate) struct RawRun {
-    pub(crate) steps: Option<At<u32>>,
-    pub(crate) warmup: Option<At<u32>>,
-    pub(crate) blocks: Option<At<u32>>,
-    pub(crate) calibrate: Option<At<bool>>,
-    pub(crate) smallest_effect: Option<At<f64>>,
-    pub(crate) until: Option<At<f64>>,
-    pub(crate) max_blocks: Option<At<u32>>,
-    pub(crate) seed: Option<At<u64>>,
-    pub(crate) fan_out: Option<At<FanOut>>,
-    pub(crate) gate_timeout: Option<At<f64>>,
 }
 
 /// `[[precision]]`.
@@ -109,44 +85,17 @@ impl Raw {
     /// Reads a document.
     pub(crate) fn read(root: &Table<'_>, found: &mut Diagnostics) -> Self {
         schema(root, found);
-        root.only(
-            &[
-                "schema",
-                "select",
-                "run",
-                "online",
-                "workload",
-                "engine",
-                "precision",
-                "model",
-                "workloads",
-            ],
-            found,
-        );
         if let Some((key, _)) = root.get("workloads") {
             found
                 .at(&key.span, "`workloads` is not supported yet")
                 .label("reserved for several workloads on one loaded engine");
         }
         let mut raw = Self::default();
-        if let Some(select) = root.table("select", found) {
+        // What has another type is noted where the settings of these tables are read.
+        if let Some(select) = root.table_if_any("select") {
             raw.read_select(&select, found);
         }
-        if let Some(run) = root.table("run", found) {
-            raw.run = RawRun::read(&run, found);
-        }
-        if let Some(online) = root.table("online", found) {
-            raw.online = RawOnline::read(&online, found);
-        }
-        if let Some(workload) = root.table("workload", found) {
-            raw.workload = RawWorkload::read(&workload, found);
-        }
-        if let Some(engine) = root.table("engine", found) {
-            engine.only(&with_layer(&["python", ray::KEY]), found);
-            raw.python = engine.text("python", found);
-            raw.allow_ray = engine
-                .boolean(ray::KEY, found)
-                .is_some_and(|said| said.value);
+        if let Some(engine) = root.table_if_any("engine") {
             raw.engine = Layer::read(&engine, found);
         }
         for table in root.tables("precision", found) {
@@ -161,13 +110,13 @@ impl Raw {
         raw
     }
 
+    /// Reads what `[select]` says.
     fn read_select(&mut self, select: &Table<'_>, found: &mut Diagnostics) {
         if let Some((key, _)) = select.get("quants") {
             found
                 .at(&key.span, "unknown key `quants` in `select`")
                 .label("the key is `precisions`; only the flag is called --quants");
         }
-        select.only(&["models", "precisions", "quants"], found);
         self.select_models = select.texts("models", found);
         self.select_precisions = select.texts("precisions", found);
     }
@@ -245,57 +194,6 @@ impl Raw {
             if let Some(near) = nearest(&name.value, set.iter().copied()) {
                 mistake.label(format!("did you mean `{near}`?"));
             }
-        }
-    }
-}
-
-impl RawRun {
-    fn read(run: &Table<'_>, found: &mut Diagnostics) -> Self {
-        run.only(
-            &[
-                "steps",
-                "warmup",
-                "blocks",
-                "calibrate",
-                "smallest_effect",
-                "until",
-                "max_blocks",
-                "seed",
-                "fan_out",
-                "gate_timeout_s",
-            ],
-            found,
-        );
-        Self {
-            steps: run.integer("steps", 1..=10_000, found),
-            warmup: run.integer("warmup", 0..=10_000, found),
-            blocks: run.integer("blocks", 1..=10_000, found),
-            calibrate: run.boolean("calibrate", found),
-            until: run.number(
-                "until",
-                layer::is_effect,
-                "above 0 and below 1, 0.02 for 2 %",
-                found,
-            ),
-            max_blocks: run.integer("max_blocks", 2..=10_000, found),
-            smallest_effect: run.number(
-                "smallest_effect",
-                layer::is_effect,
-                "a share above 0 and below 1, such as 0.02 for 2 %",
-                found,
-            ),
-            seed: run.integer("seed", 0..=i64::MAX.cast_unsigned(), found),
-            fan_out: run.choice(
-                "fan_out",
-                &[("requests", FanOut::Requests), ("n", FanOut::N)],
-                found,
-            ),
-            gate_timeout: run.number(
-                "gate_timeout_s",
-                layer::is_seconds,
-                "a number of seconds above 0",
-                found,
-            ),
         }
     }
 }

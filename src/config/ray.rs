@@ -3,24 +3,23 @@
 
 use std::ops::Range;
 
+use super::context::Context;
+use super::declared::ALLOW_RAY;
 use super::diagnostic::Diagnostics;
-use super::load::Loader;
 use super::{CellSettings, Origin};
 use crate::device::Platform;
 
-/// The key of `[engine]` that asks for it.
-pub(super) const KEY: &str = "allow_ray";
 /// The engine arguments that hand workers to Ray when they say `ray`.
 const ARGUMENTS: [&str; 2] = ["distributed_executor_backend", "data_parallel_backend"];
 
 /// Notes every place from which a cell that runs here would get Ray, once.
 pub(super) fn refuse(
-    loader: &Loader<'_>,
+    context: &Context<'_>,
     platform: Platform,
     cells: &[CellSettings],
     found: &mut Diagnostics,
 ) {
-    if loader.raw.allow_ray {
+    if context.values.get(&ALLOW_RAY) {
         return;
     }
     let platform = platform.to_string();
@@ -38,7 +37,7 @@ pub(super) fn refuse(
             }
             seen.push(&said.origin);
             let message = format!("{name} = \"ray\" takes the engine's workers out of reach");
-            match place(loader, name, &said.origin) {
+            match place(context, name, &said.origin) {
                 Some(span) => found.at(&span, message).label(
                     "Ray starts them: rollbench can neither end them nor prove that they are gone",
                 ),
@@ -46,19 +45,20 @@ pub(super) fn refuse(
             }
             .help("use \"mp\" on one machine")
             .help(format!(
-                "or say {KEY} = true in [engine], and look after them yourself"
+                "or say {} = true in [engine], and look after them yourself",
+                ALLOW_RAY.declaration.last_key()
             ));
         }
     }
 }
 
 /// Where the file says it.
-fn place(loader: &Loader<'_>, name: &str, origin: &Origin) -> Option<Range<usize>> {
-    loader
+fn place(context: &Context<'_>, name: &str, origin: &Origin) -> Option<Range<usize>> {
+    context
         .raw
         .layers()
         .flat_map(|layer| &layer.args)
         .filter(|(said, value)| said == name && value.value == "ray")
         .map(|(_, value)| value.span.clone())
-        .find(|span| loader.document.origin(span) == *origin)
+        .find(|span| context.document.origin(span) == *origin)
 }

@@ -6,9 +6,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::declared::{FLUSH_LIMIT, STALL_LIMIT, START_LIMIT, STOP_LIMIT};
+use super::setting::Setting;
+use super::values;
 use crate::device::Platform;
 use crate::load::Api;
 use crate::record::{Inference, Ramp};
@@ -83,8 +87,6 @@ pub(crate) struct Settings {
     pub workload: WorkloadSpec,
     /// The interpreter whose vLLM is used.
     pub python: Sourced<Python>,
-    /// Whether an engine's workers may be Ray's, which rollbench cannot end.
-    pub allow_ray: bool,
     /// The platform that the engine runs on: the accelerator found, or `cpu` for the managed engine, which is vLLM
     /// for CPU whatever is in the machine.
     pub platform: Platform,
@@ -191,6 +193,14 @@ pub(crate) struct RunSettings {
     pub inference: Inference,
     /// How long the device gate waits for memory to come back.
     pub gate_timeout: Duration,
+}
+
+impl Settings {
+    /// A setting as resolved.
+    pub(crate) fn get<T: DeserializeOwned>(&self, setting: &Setting<T>) -> T {
+        let said = self.values.get(setting.declaration.key);
+        values::typed(&setting.declaration, said.map(|said| &said.value))
+    }
 }
 
 impl RunSettings {
@@ -305,14 +315,13 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Half an hour to start (a 32B model over a network file system), ten minutes without progress, 15 s to stop,
-    /// ten minutes to flush a trace.
+    /// As declared: half an hour to start is a 32B model over a network file system.
     fn default() -> Self {
         Self {
-            start: Duration::from_mins(30),
-            stall: Duration::from_mins(10),
-            stop: Duration::from_secs(15),
-            profile_flush: Duration::from_mins(10),
+            start: START_LIMIT.default_of().0,
+            stall: STALL_LIMIT.default_of().0,
+            stop: STOP_LIMIT.default_of().0,
+            profile_flush: FLUSH_LIMIT.default_of().0,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::declared::CONFIG;
 use super::diagnostic::{Diagnostics, nearest};
 use super::document::{Document, Name};
 use super::{LoadRequest, MatrixSource};
@@ -23,7 +24,7 @@ pub(crate) fn choose(
     request: &LoadRequest,
     found: &mut Diagnostics,
 ) -> Option<(Document, MatrixSource)> {
-    if let Some(named) = &request.overrides.config {
+    if let [named] = request.flags.texts(&CONFIG.declaration) {
         return named_source(request, named, "--config", "flag --config", found);
     }
     if let Some(named) = request.var("ROLLBENCH_CONFIG") {

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::declared::*;
 use super::source::BUILT_IN;
 use super::*;
 use crate::device::Platform;
-use crate::load::Api;
-use crate::units::Mode;
 
 fn request(dir: &Path) -> LoadRequest {
     LoadRequest {
-        overrides: Overrides::default(),
+        flags: Given::default(),
+        lengths: None,
         env: BTreeMap::new(),
         cwd: dir.to_owned(),
         platform: Platform::Cpu,
@@ -35,7 +35,7 @@ fn mistakes(text: &str, change: impl FnOnce(&mut LoadRequest)) -> String {
 
 fn built_in(name: &str, change: impl FnOnce(&mut LoadRequest)) -> Settings {
     let mut request = request(Path::new("/work"));
-    request.overrides.config = Some(name.to_owned());
+    request.flags.give(&CONFIG, [name]);
     request.env.insert("MODEL_BASE".to_owned(), "/m".to_owned());
     change(&mut request);
     load(&request).expect("loads")
@@ -121,7 +121,7 @@ fn the_cpu_matrix_leaves_fp8_out_until_it_is_asked_for() {
     let plain = built_in("cpu", |_| {});
     assert_eq!(ids(&plain), ["bf16", "w8a8", "w4a16", "w8a16"]);
     let asked = built_in("cpu", |r| {
-        r.overrides.quants = vec!["fp8".into(), "bf16".into()];
+        r.flags.give(&PRECISIONS, ["fp8", "bf16"]);
     });
     assert_eq!(ids(&asked), ["bf16", "fp8"]);
 }
@@ -132,7 +132,7 @@ fn the_managed_engine_is_a_cpu_engine_on_any_machine() {
     assert_eq!(settings.platform, Platform::Cpu);
     let own = built_in("cpu", |r| {
         r.platform = Platform::Cuda;
-        r.overrides.python = Some("python3".into());
+        r.flags.give(&PYTHON, ["python3"]);
     });
     assert_eq!(own.platform, Platform::Cuda);
 }
@@ -164,7 +164,9 @@ fn a_flag_beats_the_variable_and_the_variable_beats_the_found_file() {
         load_text(&small(""), |r| {
             r.env.insert("BASE".into(), "/b".into());
             r.env.insert("MODEL_BASE".into(), "/m".into());
-            r.overrides.config = config.map(str::to_owned);
+            if let Some(config) = config {
+                r.flags.give(&CONFIG, [config]);
+            }
             if let Some(var) = var {
                 r.env.insert("ROLLBENCH_CONFIG".into(), var.into());
             }
@@ -189,7 +191,7 @@ cells.w8a8 = { args = { max_num_seqs = 4 }, env = { A = "1" } }"#,
     );
     let settings = load_text(&text, |r| {
         r.env.insert("BASE".into(), "/b".into());
-        r.overrides.gpu_mem_util = Some(0.5);
+        r.flags.give(&GPU_MEM_UTIL, ["0.5"]);
     })
     .expect("loads");
     let cell = &settings.cells[1];
@@ -218,7 +220,7 @@ fn checkpoints_are_expanded_and_relative_to_their_file() {
     std::fs::create_dir(dir.path().join("sub")).expect("made");
     std::fs::write(dir.path().join("sub/my.toml"), SMALL).expect("written");
     let mut request = request(dir.path());
-    request.overrides.config = Some("sub/my.toml".into());
+    request.flags.give(&CONFIG, ["sub/my.toml"]);
     request.env.insert("BASE".into(), "/b".into());
     let settings = load(&request).expect("loads");
     let at: Vec<String> = settings
@@ -234,7 +236,7 @@ fn checkpoints_are_expanded_and_relative_to_their_file() {
 #[test]
 fn a_variable_is_needed_only_by_the_cells_that_are_selected() {
     assert!(load_text(&small(""), |_| {}).is_err());
-    let settings = load_text(&small(""), |r| r.overrides.quants = vec!["bf16".into()]);
+    let settings = load_text(&small(""), |r| r.flags.give(&PRECISIONS, ["bf16"]));
     assert_eq!(settings.expect("loads").cells.len(), 1);
 }
 
@@ -244,7 +246,7 @@ fn values_carry_their_origin() {
     let settings = load_text(&text, |r| {
         r.env.insert("BASE".into(), "/b".into());
         r.env.insert("BENCH_BASE_DIR".into(), "/results".into());
-        r.overrides.n = Some(2);
+        r.flags.give(&N, ["2"]);
     })
     .expect("loads");
     let shown: Vec<String> = settings
@@ -519,7 +521,7 @@ fn an_online_table_is_merged_with_flags_and_waits_for_its_mode() {
     let offline = load_text(&text, &|_| {}).expect("sound");
     assert_eq!(online(&offline), "");
     assert_eq!(offline.run.points(), 1);
-    let settings = load_text(&text, &|r| r.overrides.mode = Some(Mode::Online)).expect("sound");
+    let settings = load_text(&text, &|r| r.flags.give(&MODE, ["online"])).expect("sound");
     insta::assert_snapshot!(online(&settings), @r#"
     online.request_rate = [1.0,2.5,"inf"] (file rollbench.toml:15)
     online.burstiness = 0.5 (file rollbench.toml:17)
@@ -542,10 +544,10 @@ fn an_online_table_is_merged_with_flags_and_waits_for_its_mode() {
     ");
     assert_eq!(settings.run.steps_of_a_start(), 1 + 3 * 3);
     let settings = load_text(&text, &|r| {
-        r.overrides.mode = Some(Mode::Online);
-        r.overrides.num_prompts = Some(5);
-        r.overrides.online.ramp = Some("1:20:exponential".to_owned());
-        r.overrides.online.goodput = vec!["tpot:50,e2el:9000".to_owned()];
+        r.flags.give(&MODE, ["online"]);
+        r.flags.give(&NUM_PROMPTS, ["5"]);
+        r.flags.give(&RAMP, ["1:20:exponential"]);
+        r.flags.give(&GOODPUT, ["tpot:50,e2el:9000"]);
     });
     // A flag displaces what it cannot be combined with: the file's rates and its duration.
     insta::assert_snapshot!(online(&settings.expect("sound")), @r#"
@@ -561,11 +563,11 @@ fn an_online_table_is_merged_with_flags_and_waits_for_its_mode() {
 fn mistakes_in_flags_are_shown_with_those_of_the_file() {
     let text = small("[run]\nsteps = 0");
     insta::assert_snapshot!(mistakes(&text, |r| {
-        r.overrides.models = vec!["tinny".into(), "qwen3-1.7b".into()];
-        r.overrides.quants = vec!["fp8".into()];
-        r.overrides.gpu_mem_util = Some(1.2);
-        r.overrides.n = Some(0);
-        r.overrides.gate_timeout = Some(f64::NAN);
+        r.flags.give(&MODELS, ["tinny", "qwen3-1.7b"]);
+        r.flags.give(&PRECISIONS, ["fp8"]);
+        r.flags.give(&GPU_MEM_UTIL, ["1.2"]);
+        r.flags.give(&N, ["0"]);
+        r.flags.give(&GATE_TIMEOUT, ["NaN"]);
     }), @"
     error: --gpu-mem-util 1.2: must be above 0 and at most 1
 
@@ -601,7 +603,7 @@ fn mistakes_in_flags_are_shown_with_those_of_the_file() {
 #[test]
 fn an_unset_variable_is_one_mistake_however_many_cells_need_it() {
     let mut request = request(Path::new("/"));
-    request.overrides.config = Some("ascend".into());
+    request.flags.give(&CONFIG, ["ascend"]);
     let errors = load(&request).expect_err("MODEL_BASE is not set");
     insta::assert_snapshot!(errors.render(false), @r#"
     error: the variable MODEL_BASE is not set
@@ -669,8 +671,8 @@ fn a_max_model_len_that_the_workload_does_not_fit_into_is_a_mistake() {
 fn chat_leaves_room_for_its_template() {
     let settings = load_text(&small(""), |r| {
         r.env.insert("BASE".into(), "/b".into());
-        r.overrides.online.api = Some(Api::Chat);
-        r.overrides.mode = Some(Mode::Online);
+        r.flags.give(&API, ["chat"]);
+        r.flags.give(&MODE, ["online"]);
     })
     .expect("loads");
     let len = &settings.cells[0].args["max_model_len"];
@@ -684,7 +686,7 @@ fn a_configuration_that_cannot_be_read_says_so() {
     let mut shown = Vec::new();
     for config in ["nvida", "latin1.toml", "missing.toml", "."] {
         let mut request = request(dir.path());
-        request.overrides.config = Some(config.into());
+        request.flags.give(&CONFIG, [config]);
         shown.push(load(&request).expect_err("unreadable").render(false));
     }
     insta::assert_snapshot!(shown.join("\n"), @r#"
@@ -744,7 +746,7 @@ fn ray_is_refused_once_a_place_unless_asked_for() {
        = help: or say allow_ray = true in [engine], and look after them yourself
     "#);
     let asked = text.replace("[engine]", "[engine]\nallow_ray = true");
-    assert!(load_text(&asked, with_base).expect("loads").allow_ray);
+    assert!(load_text(&asked, with_base).expect("loads").get(&ALLOW_RAY));
     let mp = text.replace("\"ray\"", "\"mp\"");
-    assert!(!load_text(&mp, with_base).expect("loads").allow_ray);
+    assert!(!load_text(&mp, with_base).expect("loads").get(&ALLOW_RAY));
 }

@@ -9,6 +9,7 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use super::diagnostic::{Diagnostics, listed, nearest};
 use super::document::At;
+use super::setting::{self, Declaration, Kind};
 
 /// A table of the document.
 #[derive(Clone)]
@@ -79,11 +80,7 @@ impl<'a> Table<'a> {
 
     pub(crate) fn boolean(&self, key: &str, found: &mut Diagnostics) -> Option<At<bool>> {
         let (_, value) = self.get(key)?;
-        let Some(flag) = value.get_ref().as_bool() else {
-            wrong_type(value, &self.path_of(key), "true or false", found);
-            return None;
-        };
-        Some(At::new(flag, value.span()))
+        boolean(value, &self.path_of(key), found)
     }
 
     /// A whole number in `range`.
@@ -100,75 +97,50 @@ impl<'a> Table<'a> {
         integer(value, &self.path_of(key), &range, found)
     }
 
-    /// A number, whole or not, for which `fits` holds; `must` says what that is.
+    /// A number, whole or not, that passes; a failure is what it must be.
     pub(crate) fn number(
         &self,
         key: &str,
-        fits: impl Fn(f64) -> bool,
-        must: &str,
+        fits: impl Fn(f64) -> Result<(), &'static str>,
         found: &mut Diagnostics,
     ) -> Option<At<f64>> {
         let (_, value) = self.get(key)?;
-        number(value, &self.path_of(key), &fits, must, found)
+        number(value, &self.path_of(key), &fits, found)
     }
 
-    /// A number, or a list of at least one, for all of which `fits` holds.
-    pub(crate) fn numbers(
+    /// What a declared setting says here, as JSON.
+    pub(crate) fn setting(
         &self,
+        setting: &Declaration,
         key: &str,
-        fits: impl Fn(f64) -> bool,
-        must: &str,
         found: &mut Diagnostics,
-    ) -> Option<At<Vec<f64>>> {
+    ) -> Option<At<Value>> {
         let (_, value) = self.get(key)?;
         let path = self.path_of(key);
-        let items = one_or_many(value, &path, "a number, or a list of numbers", found)?;
-        let numbers: Option<Vec<f64>> = items
+        if !setting.many {
+            return one(setting.kind, value, &path, found).map(|v| At::new(v, value.span()));
+        }
+        let wanted = match setting.kind {
+            Kind::Whole(..) => "a whole number, or a list of them",
+            _ => "a number, or a list of numbers",
+        };
+        let items = one_or_many(value, &path, wanted, found)?;
+        let values: Option<Vec<Value>> = items
             .into_iter()
-            .map(|item| number(item, &path, &fits, must, found).map(|at| at.value))
+            .map(|item| one(setting.kind, item, &path, found))
             .collect();
-        Some(At::new(numbers?, value.span()))
-    }
-
-    /// A whole number in `range`, or a list of at least one.
-    pub(crate) fn integers<T>(
-        &self,
-        key: &str,
-        range: RangeInclusive<T>,
-        found: &mut Diagnostics,
-    ) -> Option<At<Vec<T>>>
-    where
-        T: TryFrom<i64> + PartialOrd + Display + Copy,
-    {
-        let (_, value) = self.get(key)?;
-        let path = self.path_of(key);
-        let items = one_or_many(value, &path, "a whole number, or a list of them", found)?;
-        let numbers: Option<Vec<T>> = items
-            .into_iter()
-            .map(|item| integer(item, &path, &range, found).map(|at| at.value))
-            .collect();
-        Some(At::new(numbers?, value.span()))
+        Some(At::new(Value::Array(values?), value.span()))
     }
 
     /// One of a closed set of words.
-    pub(crate) fn choice<T: Copy>(
+    pub(crate) fn choice<'c>(
         &self,
         key: &str,
-        choices: &[(&str, T)],
+        of: &[&'c str],
         found: &mut Diagnostics,
-    ) -> Option<At<T>> {
+    ) -> Option<&'c str> {
         let word = self.text(key, found)?;
-        let chosen = choices.iter().find(|(name, _)| *name == word.value);
-        if chosen.is_none() {
-            let names = listed(choices.iter().map(|(name, _)| *name));
-            found
-                .at(
-                    &word.span,
-                    format!("`{}` cannot be `{}`", self.path_of(key), word.value),
-                )
-                .label(format!("one of {names}"));
-        }
-        chosen.map(|(_, value)| At::new(*value, word.span))
+        choose(&word, &self.path_of(key), of, found)
     }
 
     /// A list of texts.
@@ -181,6 +153,11 @@ impl<'a> Table<'a> {
         };
         let texts = items.iter().filter_map(|item| text(item, &path, found));
         Some(texts.collect())
+    }
+
+    /// A sub-table, if the key is one.
+    pub(crate) fn table_if_any(&self, key: &str) -> Option<Table<'a>> {
+        self.table(key, &mut Diagnostics::default())
     }
 
     /// A sub-table.
@@ -208,6 +185,57 @@ impl<'a> Table<'a> {
             .filter_map(|item| sub_table(key.value, item, self.path_of(key.value), found))
             .collect()
     }
+}
+
+/// One value of a kind.
+fn one(
+    kind: Kind,
+    value: &Spanned<DeValue<'_>>,
+    path: &str,
+    found: &mut Diagnostics,
+) -> Option<Value> {
+    match kind {
+        Kind::Whole(least, greatest) => {
+            let range = least..=greatest.min(i64::MAX.into());
+            integer(value, path, &range, found).map(|at| setting::whole(at.value))
+        }
+        Kind::Number(fits) => {
+            number(value, path, &fits, found).map(|at| setting::number_value(at.value))
+        }
+        Kind::Share => {
+            let fits = |share| {
+                let must = "a share above 0 and below 1, such as 0.02 for 2 %";
+                setting::is_part(share).then_some(()).ok_or(must)
+            };
+            number(value, path, &fits, found).map(|at| at.value.into())
+        }
+        Kind::Switch => boolean(value, path, found).map(|at| at.value.into()),
+        Kind::Choice(of) => {
+            let word = text(value, path, found)?;
+            let words: Vec<&str> = of.iter().map(|(word, _)| *word).collect();
+            choose(&word, path, &words, found).map(Value::from)
+        }
+        Kind::Either(_) | Kind::Text | Kind::Path => {
+            text(value, path, found).map(|at| at.value.into())
+        }
+        Kind::Own(_) => None,
+    }
+}
+
+/// The word, if it is one of a closed set.
+fn choose<'a>(
+    word: &At<String>,
+    path: &str,
+    of: &[&'a str],
+    found: &mut Diagnostics,
+) -> Option<&'a str> {
+    let chosen = of.iter().find(|name| **name == word.value);
+    if chosen.is_none() {
+        found
+            .at(&word.span, format!("`{path}` cannot be `{}`", word.value))
+            .label(format!("one of {}", listed(of.iter().copied())));
+    }
+    chosen.copied()
 }
 
 /// The items of a list, or a value alone. An empty list is a mistake.
@@ -257,25 +285,34 @@ where
 fn number(
     value: &Spanned<DeValue<'_>>,
     path: &str,
-    fits: &impl Fn(f64) -> bool,
-    must: &str,
+    fits: &impl Fn(f64) -> Result<(), &'static str>,
     found: &mut Diagnostics,
 ) -> Option<At<f64>> {
     let number = match value.get_ref() {
-        DeValue::Integer(n) => n.as_str().parse::<f64>().ok(),
-        DeValue::Float(n) => n.as_str().parse().ok(),
+        DeValue::Integer(n) => n.as_str().parse::<f64>().unwrap_or(f64::NAN),
+        DeValue::Float(n) => n.as_str().parse().unwrap_or(f64::NAN),
         _ => {
             wrong_type(value, path, "a number", found);
             return None;
         }
     };
-    let fitting = number.filter(|n| fits(*n));
-    if fitting.is_none() {
-        found
-            .at(&value.span(), format!("`{path}` is out of range"))
-            .label(format!("must be {must}"));
+    match fits(number) {
+        Ok(()) => Some(At::new(number, value.span())),
+        Err(must) => {
+            found
+                .at(&value.span(), format!("`{path}` is out of range"))
+                .label(format!("must be {must}"));
+            None
+        }
     }
-    fitting.map(|n| At::new(n, value.span()))
+}
+
+fn boolean(value: &Spanned<DeValue<'_>>, path: &str, found: &mut Diagnostics) -> Option<At<bool>> {
+    let Some(flag) = value.get_ref().as_bool() else {
+        wrong_type(value, path, "true or false", found);
+        return None;
+    };
+    Some(At::new(flag, value.span()))
 }
 
 fn at_key<'a>(key: &'a Spanned<DeString<'a>>) -> At<&'a str> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::cli::LoadArgs;
 use crate::commands::load::LoadOptions;
-use crate::config::FanOut;
+use crate::config::{FanOut, online_flags};
 use crate::error::CommandError;
 use crate::load::{Limit, Timeouts};
 use crate::workload::{Vocabulary, WorkloadSpec};
@@ -23,7 +23,7 @@ pub(super) fn options(
 ) -> Result<LoadOptions, CommandError> {
     let key = ["OPENAI_API_KEY", "VLLM_API_KEY"];
     let api_key = key.iter().find_map(|name| env.get(*name)).cloned();
-    let online = super::online(args.load).resolve()?;
+    let online = online_flags(&args.load.0)?;
     let step = args.step;
     if online.duration.is_some() && step.num_prompts.is_some() {
         return Err(CommandError::usage(

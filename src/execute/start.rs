@@ -9,6 +9,7 @@ use super::requests::{Requests, Steps};
 use super::{ExecuteError, Run, describe, disk, environment};
 use crate::checkpoint::{self, HubCache, Location};
 use crate::clock;
+use crate::config::declared::ALLOW_RAY;
 use crate::device::{self, Demand, DeviceError};
 use crate::engine::{Engine, Launch, Session, StepRequest, Urgency};
 use crate::error::PathError;
@@ -198,7 +199,7 @@ async fn drive<S: Session>(
     let _ = run
         .store
         .update_start(&cell.settings.id, run.plan.settings.run.mode, start)?;
-    if rays && !run.plan.settings.allow_ray {
+    if rays && !run.plan.settings.get(&ALLOW_RAY) {
         let message = "vLLM chose Ray by itself: rollbench could neither end its workers nor prove that they are gone";
         let hint =
             "set distributed_executor_backend = \"mp\" in args, or allow_ray = true in [engine]";

@@ -6,7 +6,8 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use reqwest::Url;
 
 /// Which of the two streaming endpoints is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Api {
     /// `/v1/completions`: prompts are token ids, so their lengths are exact.
     Completions,

@@ -3,6 +3,7 @@
 use super::make::{Draft, Found};
 use crate::checkpoint::{NumberKind, Scheme};
 use crate::config::Settings;
+use crate::config::declared::ALLOW_RAY;
 
 /// One line each.
 pub(super) fn notes(settings: &Settings, drafts: &[Draft<'_>]) -> Vec<String> {
@@ -14,7 +15,7 @@ pub(super) fn notes(settings: &Settings, drafts: &[Draft<'_>]) -> Vec<String> {
             matrix.baseline
         ));
     }
-    if settings.allow_ray {
+    if settings.get(&ALLOW_RAY) {
         notes.push(
             "Ray is allowed: workers that it starts are not ended by rollbench, and may hold the device afterwards"
                 .to_owned(),

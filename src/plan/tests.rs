@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use super::estimate::Basis;
 use super::*;
 use crate::checkpoint::HubCache;
-use crate::config::{LoadRequest, Overrides, load};
+use crate::config::declared::*;
+use crate::config::{Given, LoadRequest, load};
 use crate::device::Platform;
 use crate::error::{CommandError, Exit};
 use crate::record::{Arm, Skip, builder};
@@ -15,7 +16,7 @@ use crate::record::{Arm, Skip, builder};
 struct Site {
     dir: tempfile::TempDir,
     env: BTreeMap<String, String>,
-    overrides: Overrides,
+    flags: Given,
     platform: Platform,
 }
 
@@ -29,7 +30,7 @@ impl Site {
         Self {
             dir: tempfile::tempdir().expect("temporary folder"),
             env: BTreeMap::new(),
-            overrides: Overrides::default(),
+            flags: Given::default(),
             platform: Platform::Cpu,
         }
     }
@@ -37,7 +38,7 @@ impl Site {
     /// The reference matrix with all its checkpoints below `MODEL_BASE`.
     fn reference() -> Self {
         let mut site = Self::new();
-        site.overrides.config = Some("ascend".into());
+        site.flags.give(&CONFIG, ["ascend"]);
         site.platform = Platform::Npu;
         let base = site.dir.path().join("m");
         site.env
@@ -72,7 +73,8 @@ impl Site {
 
     fn try_plan(&self) -> Result<Plan, PlanErrors> {
         let settings = load(&LoadRequest {
-            overrides: self.overrides.clone(),
+            flags: self.flags.clone(),
+            lengths: None,
             env: self.env.clone(),
             cwd: self.dir.path().to_owned(),
             platform: self.platform,
@@ -155,8 +157,8 @@ fn the_reference_matrix_is_eight_runs_and_one_skip() {
 #[test]
 fn a_calibration_starts_the_baseline_of_every_model_twice_a_block() {
     let mut site = Site::reference();
-    site.overrides.calibrate = true;
-    site.overrides.blocks = Some(2);
+    site.flags.give(&CALIBRATE, ["true"]);
+    site.flags.give(&BLOCKS, ["2"]);
     let plan = site.plan();
     for block in &plan.order {
         assert_eq!(block.len(), 8 + 3);
@@ -295,8 +297,8 @@ fn the_plan_of_the_reference_matrix_reads_well() {
 #[test]
 fn the_plan_of_the_cpu_matrix_reads_well() {
     let mut site = Site::new();
-    site.overrides.blocks = Some(2);
-    site.overrides.out = Some("/results".into());
+    site.flags.give(&BLOCKS, ["2"]);
+    site.flags.give(&OUT, ["/results"]);
     insta::assert_snapshot!(site.shown(&to_text(&site.plan())), @r#"
     matrix      built-in cpu (no accelerator found)
     cells       3 to run, 1 skipped
@@ -368,7 +370,7 @@ fn the_plan_of_the_cpu_matrix_reads_well() {
 #[test]
 fn one_cell_alone_shows_everything_of_it() {
     let mut site = two();
-    site.overrides.quants = vec!["w8a8".into()];
+    site.flags.give(&PRECISIONS, ["w8a8"]);
     insta::assert_snapshot!(site.unaligned(&to_text(&site.plan())), @r#"
     matrix  rollbench.toml (found in the current directory)
     cells  1 to run, 0 skipped
@@ -499,11 +501,11 @@ fn fingerprints_follow_what_changes_a_measurement_and_nothing_else() {
         site.plan().cells[0].fingerprint.clone()
     };
     let one = print(&|_| {});
-    assert_eq!(one, print(&|s| s.overrides.blocks = Some(6)));
-    assert_eq!(one, print(&|s| s.overrides.quants = vec!["bf16".into()]));
-    assert_ne!(one, print(&|s| s.overrides.steps = Some(5)));
-    assert_ne!(one, print(&|s| s.overrides.gpu_mem_util = Some(0.5)));
-    assert_ne!(one, print(&|s| s.overrides.seed = Some(1)));
+    assert_eq!(one, print(&|s| s.flags.give(&BLOCKS, ["6"])));
+    assert_eq!(one, print(&|s| s.flags.give(&PRECISIONS, ["bf16"])));
+    assert_ne!(one, print(&|s| s.flags.give(&STEPS, ["5"])));
+    assert_ne!(one, print(&|s| s.flags.give(&GPU_MEM_UTIL, ["0.5"])));
+    assert_ne!(one, print(&|s| s.flags.give(&SEED, ["1"])));
 }
 
 #[test]
@@ -560,7 +562,7 @@ fn a_config_without_weights_needs_dummy_weights() {
 #[test]
 fn a_workload_beyond_the_model_and_a_broken_checkpoint_are_both_reported() {
     let mut site = two();
-    site.overrides.output_len = Some(4096);
+    site.flags.give(&OUTPUT_LEN, ["4096"]);
     site.write("tiny-W8A8/config.json", "{\"vocab_si");
     let errors = site.try_plan().expect_err("impossible");
     let failure = CommandError::from(errors);
@@ -616,10 +618,10 @@ fn earlier_records_make_the_estimate() {
     let mixed = site.plan().estimate.expect("runs");
     assert_eq!(mixed.basis, Basis::Mixed);
 
-    site.overrides.quants = vec!["bf16".into()];
+    site.flags.give(&PRECISIONS, ["bf16"]);
     let recorded = site.plan().estimate.expect("runs");
     assert_eq!(recorded.basis, Basis::Records);
-    site.overrides.blocks = Some(3);
+    site.flags.give(&BLOCKS, ["3"]);
     let thrice = site.plan().estimate.expect("runs");
     assert!((thrice.total_s - 3.0 * recorded.total_s).abs() < 1e-6);
 }

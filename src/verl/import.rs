@@ -211,7 +211,8 @@ line 20: actor_rollout_ref.rollout.brand_new=7
             let imported = import(name, text).expect("imports");
             std::fs::write(dir.path().join("rollbench.toml"), &imported.toml).expect("written");
             let request = crate::config::LoadRequest {
-                overrides: crate::config::Overrides::default(),
+                flags: crate::config::Given::default(),
+                lengths: None,
                 env: [("HOME".to_owned(), "/root".to_owned())].into(),
                 cwd: dir.path().to_owned(),
                 platform: crate::device::Platform::Cuda,

@@ -2,7 +2,7 @@
 
 use crate::support::{Differences, transcript};
 
-const COMMANDS: [&str; 10] = [
+const COMMANDS: [&str; 11] = [
     "run",
     "plan",
     "diagnostic",
@@ -13,6 +13,7 @@ const COMMANDS: [&str; 10] = [
     "import-verl",
     "setup",
     "clean",
+    "schema",
 ];
 
 #[test]

@@ -6,7 +6,10 @@ use super::engine::{Trial, Tried};
 use super::report::{Finding, Name, Report};
 use super::vllm;
 use crate::commands::{common, measure};
-use crate::config::{self, LoadRequest, Overrides, Settings};
+use crate::config::declared::{
+    BLOCKS, INPUT_LEN, MODELS, N, NUM_PROMPTS, OUTPUT_LEN, PRECISIONS, STEPS, WARMUP,
+};
+use crate::config::{self, LoadRequest, Settings};
 use crate::device::{self, Platform};
 use crate::error::{CommandError, Exit};
 use crate::output::data;
@@ -145,22 +148,23 @@ fn configuration(request: &LoadRequest) -> (Finding, Option<Settings>) {
     let Some(model) = wide.matrix.selected_models.first() else {
         return (Finding::failed("no model is selected"), None);
     };
-    let flags = &request.overrides;
-    let small = LoadRequest {
-        overrides: Overrides {
-            models: vec![model.to_string()],
-            quants: vec![wide.matrix.baseline.to_string()],
-            num_prompts: flags.num_prompts.or(Some(4)),
-            n: flags.n.or(Some(1)),
-            input_len: flags.input_len.or(Some(64)),
-            output_len: flags.output_len.or(Some(32)),
-            steps: Some(1),
-            warmup: Some(0),
-            blocks: Some(1),
-            ..flags.clone()
-        },
-        ..request.clone()
-    };
+    let mut small = request.clone();
+    let flags = &mut small.flags;
+    flags.give(&MODELS, [model.as_str()]);
+    flags.give(&PRECISIONS, [wide.matrix.baseline.as_str()]);
+    for (setting, few) in [
+        (&NUM_PROMPTS, "4"),
+        (&N, "1"),
+        (&INPUT_LEN, "64"),
+        (&OUTPUT_LEN, "32"),
+    ] {
+        if !flags.has(setting) {
+            flags.give(setting, [few]);
+        }
+    }
+    flags.give(&STEPS, ["1"]);
+    flags.give(&WARMUP, ["0"]);
+    flags.give(&BLOCKS, ["1"]);
     let cells = match wide.cells.len() {
         1 => "1 cell".to_owned(),
         n => format!("{n} cells"),
