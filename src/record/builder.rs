@@ -254,3 +254,46 @@ pub(crate) fn step(index: u32, role: Role, makespan_s: f64) -> Step {
         tokens: None,
     }
 }
+
+/// A measured online step of `requests` that arrive at equal distances, `rate` a second, each answered after `latency`
+/// seconds, of which its first token takes a tenth.
+pub(crate) fn paced(rate: f64, requests: usize, latency: impl Fn(usize) -> f64) -> Step {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let nanos = |seconds: f64| (seconds * 1e9).round() as u64;
+    let column = |value: u32| vec![value; requests];
+    let arrivals: Vec<u64> = (0..requests).map(|row| nanos(row as f64 / rate)).collect();
+    let after = |part: f64| -> Vec<Option<u64>> {
+        let rows = arrivals.iter().enumerate();
+        rows.map(|(row, at)| Some(at + nanos(latency(row) * part)))
+            .collect()
+    };
+    let finish_ns = after(1.0);
+    let mut step = step(1, Role::Measured, 1.0);
+    step.makespan_ns = finish_ns.iter().flatten().max().copied().unwrap_or(0);
+    step.point = Some(crate::record::Point {
+        rate: Some(rate),
+        ..crate::record::Point::default()
+    });
+    step.submitted = Submitted {
+        requests: requests as u64,
+        prompt_tokens: requests as u64 * u64::from(INPUT),
+    };
+    step.online = Some(crate::record::OnlineColumns {
+        scheduled_ns: arrivals.clone(),
+        due_ns: arrivals.clone(),
+        sent_ns: arrivals.iter().copied().map(Some).collect(),
+        first_choice_ns: after(0.1),
+        ..crate::record::OnlineColumns::default()
+    });
+    step.sequences = Sequences {
+        group: (0..).take(requests).collect(),
+        sample: column(0),
+        prompt_tokens: column(INPUT),
+        requested_tokens: column(OUTPUT),
+        output_tokens: column(OUTPUT),
+        first_ns: after(0.1),
+        finish_ns,
+        error: Vec::new(),
+    };
+    step
+}

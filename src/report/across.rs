@@ -70,8 +70,14 @@ pub(super) fn drifts(cells: &[DerivedCell]) -> Vec<Note> {
     let of_model = |cells: &[DerivedCell]| {
         let logs: Vec<Vec<f64>> = cells
             .iter()
-            .filter(|cell| !cell.blocks.is_empty())
-            .map(|cell| cell.blocks.iter().map(|b| b.mean_ln_makespan).collect())
+            .filter(|cell| !cell.performance.blocks.is_empty())
+            .map(|cell| {
+                cell.performance
+                    .blocks
+                    .iter()
+                    .map(|b| b.mean_ln_makespan)
+                    .collect()
+            })
             .collect();
         let drift = drift(&logs).filter(|drift| drift.warn)?;
         Some(Note {

@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::figures::rounded;
-use super::model::{CellRow, ImportedRow, Summary};
+use super::model::{CellRow, Comparison, ImportedRow, Summary};
 use crate::record::{Point, Tool};
 use crate::stats::{CellMetrics, Judgement, Latency, StepRow};
 use crate::units::Mode;
@@ -103,6 +103,31 @@ const CELL_COLUMNS: &[&str] = &[
     "speedup_across_sessions",
     "verdict",
     "verdict_sentence",
+    "judged_by",
+    "speedup_bound",
+    "speedup_bound_low",
+    "speedup_bound_high",
+    "speedup_p50_ttft",
+    "speedup_p50_ttft_low",
+    "speedup_p50_ttft_high",
+    "speedup_p99_ttft",
+    "speedup_p99_ttft_low",
+    "speedup_p99_ttft_high",
+    "speedup_p50_tpot",
+    "speedup_p50_tpot_low",
+    "speedup_p50_tpot_high",
+    "speedup_p99_tpot",
+    "speedup_p99_tpot_low",
+    "speedup_p99_tpot_high",
+    "speedup_p50_e2el",
+    "speedup_p50_e2el_low",
+    "speedup_p50_e2el_high",
+    "speedup_p99_e2el",
+    "speedup_p99_e2el_low",
+    "speedup_p99_e2el_high",
+    "offered_requests",
+    "offered_rate_req_s",
+    "keeps_up",
     "output_throughput_tok_s",
     "output_throughput_per_device_tok_s",
     "total_token_throughput_tok_s",
@@ -320,6 +345,9 @@ fn cell(cell: &CellRow) -> Row {
         "speedup_across_sessions": estimate.and(comparison).map(|c| c.across_sessions),
         "verdict": verdict.and_then(|v| v.judgement.as_ref()).map(judgement),
         "verdict_sentence": verdict.map(|v| v.sentence.as_str()),
+        "offered_requests": cell.pace.map(|pace| pace.requests),
+        "offered_rate_req_s": cell.pace.map(|pace| pace.offered_req_s()),
+        "keeps_up": cell.pace.map(|pace| pace.keeps_up),
         "valid": cell.metrics.as_ref().map(|_| cell.invalid.is_empty()),
         "invalid_reasons": cell.invalid.join("; "),
         "warnings": [&cell.warnings[..], &cell.fallbacks].concat().join("; "),
@@ -329,8 +357,38 @@ fn cell(cell: &CellRow) -> Row {
         "checkpoint_bytes": checkpoint.and_then(|c| c.bytes),
         "kernels": cell.kernels.join("; "),
     };
+    if let Some(comparison) = comparison.filter(|c| c.incomparable.is_none()) {
+        row.extend(paced(comparison));
+    }
     if let Some(metrics) = &cell.metrics {
         row.extend(cell_metrics(metrics));
+    }
+    row
+}
+
+/// By what a cell was judged where a schedule offered its requests.
+fn paced(comparison: &Comparison) -> Row {
+    let bound = comparison.bound;
+    let interval = bound.and_then(|bound| bound.interval);
+    let mut row = row! {
+        "judged_by": name(&comparison.judged_by),
+        "speedup_bound": bound.map(|bound| bound.ratio),
+        "speedup_bound_low": interval.map(|i| i.low),
+        "speedup_bound_high": interval.map(|i| i.high),
+    };
+    for ratio in &comparison.latency {
+        let stem = format!("speedup_{}", name(&ratio.metric));
+        let interval = ratio.estimate.interval;
+        let fields = [
+            ("", Some(ratio.estimate.ratio)),
+            ("_low", interval.map(|i| i.low)),
+            ("_high", interval.map(|i| i.high)),
+        ];
+        for (end, value) in fields {
+            let column = format!("{stem}{end}");
+            let known = CELL_COLUMNS.iter().find(|known| **known == column);
+            row.extend(known.map(|column| (*column, value.into())));
+        }
     }
     row
 }

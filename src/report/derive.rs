@@ -6,8 +6,9 @@ use crate::record::{
     Arm, CellRecord, CellStatus, Conditions, EngineStart, Foreign, Found, Role, Session,
     StartStatus, WorkloadInfo, counted_starts, counted_steps,
 };
+use crate::stats::judged::Performance;
 use crate::stats::tail::{SpeedAt, running_over_time, speed_by_running};
-use crate::stats::{self, BlockLog, CellMetrics, Estimate, Resolution, blocks};
+use crate::stats::{self, CellMetrics, Estimate, Resolution, blocks};
 
 /// What is kept of one file.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ pub struct DerivedCell {
     pub(super) row: CellRow,
     pub(super) session: Session,
     /// Of the main arm.
-    pub(super) blocks: Vec<BlockLog>,
+    pub(super) performance: Performance,
     /// The baseline over itself; absent without a calibration.
     pub(super) calibration: Option<Estimate>,
     pub(super) by_running: Vec<SpeedAt>,
@@ -76,6 +77,7 @@ fn derive_cell(record: &CellRecord) -> DerivedCell {
     let steps = stats::step_rows(record);
     let metrics = CellMetrics::of(record, &steps);
     let facts = || record.starts.iter().rev().filter_map(|s| s.engine.as_ref());
+    let performance = Performance::of(record, Arm::Main);
     let row = CellRow {
         model: record.cell.id.model.clone(),
         precision: record.cell.id.precision.clone(),
@@ -111,6 +113,7 @@ fn derive_cell(record: &CellRecord) -> DerivedCell {
         },
         warnings: warnings(record, &starts),
         metrics,
+        pace: performance.pace,
         running_over_time: running(&starts),
         comparison: None,
         steps,
@@ -118,7 +121,7 @@ fn derive_cell(record: &CellRecord) -> DerivedCell {
     DerivedCell {
         row,
         session: record.session.clone(),
-        blocks: stats::block_logs(record, Arm::Main),
+        performance,
         calibration: blocks::calibration(record),
         by_running: speed_by_running(record),
         environments: record

@@ -6,6 +6,7 @@ use super::figures::{NONE, count, number, or_none, percent};
 use super::measured_on::{checkpoints, measured_on};
 use super::model::{CellRow, ImportedRow, Note, Outcome, Summary};
 use crate::record::Point;
+use crate::stats::judged::JudgedBy;
 use crate::stats::{Distribution, Latency};
 use crate::units::Mode;
 
@@ -270,6 +271,17 @@ fn speedup(cell: &CellRow, remarks: &mut Remarks) -> String {
         );
     }
     let mark = if comparison.across_sessions { "*" } else { "" };
+    let bound = |sign: &str| {
+        or_none(comparison.bound, |e| {
+            format!("{sign} {:.2}x{mark}", e.ratio)
+        })
+    };
+    match comparison.judged_by {
+        JudgedBy::Throughput => {}
+        JudgedBy::Latency => return format!("by latency{mark}"),
+        JudgedBy::AtLeast => return bound(">="),
+        JudgedBy::AtMost => return bound("<="),
+    }
     or_none(comparison.estimate, |e| format!("{:.2}x{mark}", e.ratio))
 }
 

@@ -11,6 +11,7 @@ mod json;
 mod markdown;
 mod measured_on;
 mod model;
+mod paced;
 mod prediction;
 mod sets;
 mod summary;

@@ -10,7 +10,9 @@ use crate::record::{
     CheckpointInfo, Difference, ExitStatus, FailureKind, MatrixInfo, PassedOver, Phase, PlanInfo,
     Point, Tool,
 };
+use crate::stats::judged::{JudgedBy, LatencyRatio};
 use crate::stats::net::{NetEffect, StepTime};
+use crate::stats::pace::Pace;
 use crate::stats::tail::SpeedUpAt;
 use crate::stats::{CellMetrics, Estimate, GeometricMean, Interval, Resolution, StepRow, Verdict};
 use crate::units::{Mode, ModelId, PrecisionId};
@@ -187,6 +189,9 @@ pub struct CellRow {
     pub config_difference: IndexMap<String, Difference>,
     /// Absent without a complete engine start.
     pub metrics: Option<CellMetrics>,
+    /// What its schedule offered, and whether the engine kept up; absent without a rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pace: Option<Pace>,
     /// Why its numbers do not hold; empty if they do.
     pub invalid: Vec<String>,
     /// What is odd about its numbers, and does not forbid them.
@@ -206,8 +211,18 @@ pub struct CellRow {
 pub struct Comparison {
     /// The baseline.
     pub baseline: PrecisionId,
-    /// The speed-up, from makespans: above 1 is faster. Absent if the two cannot be compared.
+    /// Throughput, unless a schedule decided the makespan.
+    pub judged_by: JudgedBy,
+    /// The speed-up, from makespans: above 1 is faster. Absent if the two cannot be compared, and where throughput is not
+    /// what they are judged by.
     pub estimate: Option<Estimate>,
+    /// Where one of the two keeps up with the offered rate and the other does not: what the speed-up is at least
+    /// (`at_least`) or at most (`at_most`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bound: Option<Estimate>,
+    /// Where both keep up with the offered rate: the ratios of their latencies.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub latency: Vec<LatencyRatio>,
     /// What may be said of it; absent likewise.
     pub verdict: Option<Verdict>,
     /// By block: mean ln makespan of the baseline - that of the cell. Empty across sessions.

@@ -4,11 +4,13 @@ use super::again::{BLOCKS_FOR_VERDICTS, with_more_blocks};
 use super::document::{Body, Section, Table, list, table, words};
 use super::figures::{NONE, number, or_none};
 use super::model::Note;
+use super::paced::{Paces, short};
 use super::unlike::not_compared;
 use super::write::Format;
 use super::{json, markdown, text};
+use crate::stats::RatioWords;
 use crate::stats::compare::{Gate, Row, SetComparison};
-use crate::stats::{Judgement, RatioWords};
+use crate::stats::judged::JudgedBy;
 
 /// The comparison as text or Markdown; in every other format as JSON.
 pub(crate) fn render_sets(comparison: &SetComparison, format: Format) -> std::io::Result<String> {
@@ -27,6 +29,19 @@ fn sections(comparison: &SetComparison) -> Vec<Section> {
             .map(move |reason| format!("{}: {reason}", row.key))
     });
     sections.extend(list("Why a number does not hold", reasons));
+    let paced = comparison.rows.iter().filter_map(|row| {
+        let paces = Paces {
+            cell: ("NEW", row.paces[1]),
+            baseline: ("BASE", row.paces[0]),
+        };
+        let said = match row.judged_by {
+            JudgedBy::Throughput => return None,
+            JudgedBy::Latency => paces.latency(&row.latency, comparison.smallest_effect),
+            by => paces.bound(by, &row.bound?, comparison.smallest_effect),
+        };
+        Some(format!("{}: {said}", row.key))
+    });
+    sections.extend(list("At a rate that one of the two keeps up with", paced));
     let strangers = [
         ("BASE", &comparison.only_base),
         ("NEW", &comparison.only_new),
@@ -59,12 +74,17 @@ fn sections(comparison: &SetComparison) -> Vec<Section> {
 fn ratios(comparison: &SetComparison) -> Table {
     let row = |row: &Row| {
         let why = not_compared(&row.unlike);
-        let (ratio, interval) = row.speed_up.map_or_else(
+        let sign = match row.judged_by {
+            JudgedBy::AtLeast => ">= ",
+            JudgedBy::AtMost => "<= ",
+            JudgedBy::Throughput | JudgedBy::Latency => "",
+        };
+        let (ratio, interval) = row.speed_up.or(row.bound).map_or_else(
             || (NONE.to_owned(), NONE.to_owned()),
             |e| {
                 let words = RatioWords::of(&e, comparison.smallest_effect);
                 let although = why.as_ref().map(|why| format!(", although {why}"));
-                let ratio = format!("{}x{}", words.ratio, although.unwrap_or_default());
+                let ratio = format!("{sign}{}x{}", words.ratio, although.unwrap_or_default());
                 (ratio, words.interval)
             },
         );
@@ -96,20 +116,12 @@ fn ratios(comparison: &SetComparison) -> Table {
 
 fn verdict(row: &Row) -> String {
     let said = match row.judgement {
+        None if row.judged_by == JudgedBy::Latency => "by latency".to_owned(),
+        None if row.bound.is_some() => "capped by the offered rate".to_owned(),
         None if row.speed_up.is_none() => NONE.to_owned(),
         None if !row.unlike.is_empty() => "no claim".to_owned(),
         None => "not valid".to_owned(),
-        Some(judgement) => match judgement {
-            Judgement::Faster => "faster".to_owned(),
-            Judgement::Slower => "slower".to_owned(),
-            Judgement::Equivalent => "equivalent".to_owned(),
-            Judgement::FasterUncertain => "faster, size uncertain".to_owned(),
-            Judgement::SlowerUncertain => "slower, size uncertain".to_owned(),
-            Judgement::Undecided { .. } | Judgement::Unresolved => {
-                "no difference detectable".to_owned()
-            }
-            Judgement::NoInterval => "one engine start".to_owned(),
-        },
+        Some(judgement) => short(judgement).to_owned(),
     };
     if row.exceeds {
         format!("{said}, above the threshold")

@@ -8,10 +8,13 @@ use super::derive::{Derived, DerivedCell};
 use super::model::{
     Comparison, Environment, ImportedRow, Note, Outcome, SCHEMA, SessionRow, Summary, WorkloadRow,
 };
+use super::paced::Paces;
 use super::unlike::not_compared;
 use crate::record::{Foreign, PassedOver, Point, Session, Tool};
+use crate::stats::blocks::SpeedUp;
+use crate::stats::judged::{JudgedBy, Terms, compared};
 use crate::stats::tail::speed_up_by_running;
-use crate::stats::{self, Estimate, Evidence, Ratios, Soundness, blocks};
+use crate::stats::{self, Estimate, Evidence, Ratios, Soundness, Verdict, blocks};
 use crate::units::{Mode, ModelId, PrecisionId};
 
 impl Summary {
@@ -137,7 +140,7 @@ fn baseline_of<'a>(cell: &DerivedCell, cells: &'a [DerivedCell]) -> Option<&'a D
         })
     };
     let here = all().find(|other| place_of(other) == place_of(cell));
-    here.or_else(|| all().find(|other| !other.blocks.is_empty()))
+    here.or_else(|| all().find(|other| !other.performance.blocks.is_empty()))
 }
 
 /// The comparison of a cell with the baseline of its model at the same point, where both have numbers.
@@ -148,14 +151,17 @@ fn compare(cell: &DerivedCell, cells: &[DerivedCell]) -> Option<Comparison> {
         c.row.model == cell.row.model
             && c.row.mode == cell.row.mode
             && c.row.precision != baseline.row.precision
-            && !c.blocks.is_empty()
+            && !c.performance.blocks.is_empty()
     };
-    if baseline.blocks.is_empty() || !is_compared(cell) {
+    if baseline.performance.blocks.is_empty() || !is_compared(cell) {
         return None;
     }
-    let none = Comparison {
+    let mut comparison = Comparison {
         baseline: baseline.row.precision.clone(),
+        judged_by: JudgedBy::Throughput,
         estimate: None,
+        bound: None,
+        latency: Vec::new(),
         verdict: None,
         differences: Vec::new(),
         bootstrap: None,
@@ -165,44 +171,103 @@ fn compare(cell: &DerivedCell, cells: &[DerivedCell]) -> Option<Comparison> {
         across_sessions: false,
         incomparable: not_compared(&cell.conditions.unlike(&baseline.conditions)),
     };
-    if none.incomparable.is_some() {
-        return Some(none);
+    if comparison.incomparable.is_some() {
+        return Some(comparison);
     }
     let comparisons = cells.iter().filter(|c| is_compared(c)).count();
     let inference = cell.session.inference;
-    let speed_up = blocks::speed_up(&baseline.blocks, &cell.blocks, inference, comparisons);
-    let (estimate, differences) = match speed_up {
-        Some(found) => (Some(found.estimate), found.differences),
-        None => (None, Vec::new()),
+    let reasons = reasons(baseline, cell);
+    let terms = Terms {
+        comparisons,
+        smallest_effect: inference.smallest_effect,
+        sound: reasons.is_empty(),
     };
-    let verdict = estimate.map(|estimate| {
-        stats::verdict(&Evidence {
-            cell: cell.row.precision_label.clone(),
-            baseline: baseline.row.precision_label.clone(),
-            estimate,
-            smallest_effect: inference.smallest_effect,
-            resolution: baseline.resolution().map(|r| r.resolution),
-            comparisons,
-            ratios: ratios(baseline, cell, &estimate),
-            reasons: reasons(baseline, cell),
-        })
-    });
+    let found = compared(
+        &baseline.performance,
+        &cell.performance,
+        terms,
+        |there, here, comparisons| blocks::speed_up(there, here, inference, comparisons),
+    );
+    comparison.judged_by = found.judged_by;
+    comparison.across_sessions = baseline.session.id != cell.session.id
+        && blocks::differences(&baseline.performance.blocks, &cell.performance.blocks).is_empty();
+    match found.judged_by {
+        JudgedBy::Throughput => {
+            if let Some(speed_up) = found.speed_up {
+                by_throughput(&mut comparison, speed_up, baseline, cell, cells, &terms);
+            }
+        }
+        JudgedBy::Latency => comparison.latency = found.latency,
+        JudgedBy::AtLeast | JudgedBy::AtMost => {
+            comparison.bound = found.speed_up.map(|speed_up| speed_up.estimate);
+        }
+    }
+    if found.judged_by != JudgedBy::Throughput {
+        comparison.verdict = Some(Verdict {
+            judgement: None,
+            sentence: paced_sentence(&comparison, baseline, cell, &reasons),
+        });
+    }
+    Some(comparison)
+}
+
+/// Fills in what is said of a ratio of throughputs.
+fn by_throughput(
+    comparison: &mut Comparison,
+    found: SpeedUp,
+    baseline: &DerivedCell,
+    cell: &DerivedCell,
+    cells: &[DerivedCell],
+    terms: &Terms,
+) {
+    let SpeedUp {
+        estimate,
+        differences,
+    } = found;
+    comparison.estimate = Some(estimate);
+    comparison.verdict = Some(stats::verdict(&Evidence {
+        cell: cell.row.precision_label.clone(),
+        baseline: baseline.row.precision_label.clone(),
+        estimate,
+        smallest_effect: terms.smallest_effect,
+        resolution: baseline.resolution().map(|r| r.resolution),
+        comparisons: terms.comparisons,
+        ratios: ratios(baseline, cell, &estimate),
+        reasons: reasons(baseline, cell),
+    }));
     let sets = cells
         .iter()
-        .filter(|c| !c.row.baseline && !c.blocks.is_empty())
+        .filter(|c| !c.row.baseline && !c.performance.blocks.is_empty())
         .count();
     let outliers = stats::outliers(&differences, sets);
-    Some(Comparison {
-        across_sessions: differences.is_empty(),
-        estimate,
-        verdict,
-        bootstrap: stats::bca(&differences, comparisons, cell.session.seed),
-        without_outliers: stats::mean_without(&differences, &outliers).map(f64::exp),
-        outliers: outliers.iter().map(|o| o.index).collect(),
-        by_running: speed_up_by_running(&baseline.by_running, &cell.by_running),
-        differences,
-        ..none
-    })
+    comparison.across_sessions = differences.is_empty();
+    comparison.bootstrap = stats::bca(&differences, terms.comparisons, cell.session.seed);
+    comparison.without_outliers = stats::mean_without(&differences, &outliers).map(f64::exp);
+    comparison.outliers = outliers.iter().map(|o| o.index).collect();
+    comparison.by_running = speed_up_by_running(&baseline.by_running, &cell.by_running);
+    comparison.differences = differences;
+}
+
+/// What is said at a point where a schedule offered the requests and not both fell behind.
+fn paced_sentence(
+    comparison: &Comparison,
+    baseline: &DerivedCell,
+    cell: &DerivedCell,
+    reasons: &[String],
+) -> String {
+    let paces = Paces {
+        cell: (&cell.row.precision_label, cell.performance.pace),
+        baseline: (&baseline.row.precision_label, baseline.performance.pace),
+    };
+    let smallest_effect = cell.session.inference.smallest_effect;
+    let said = match comparison.bound {
+        Some(bound) => paces.bound(comparison.judged_by, &bound, smallest_effect),
+        None => paces.latency(&comparison.latency, smallest_effect),
+    };
+    match reasons {
+        [] => said,
+        reasons => format!("{said}: not valid: {}", reasons.join("; ")),
+    }
 }
 
 /// The same comparison by throughput and by makespan.
@@ -271,9 +336,12 @@ fn notes(cells: &[DerivedCell], sessions: &[Session]) -> Vec<Note> {
 fn lone_models(cells: &[DerivedCell]) -> Vec<String> {
     let mut said: Vec<(&ModelId, Mode)> = Vec::new();
     let mut notes = Vec::new();
-    for cell in cells.iter().filter(|cell| !cell.blocks.is_empty()) {
+    for cell in cells
+        .iter()
+        .filter(|cell| !cell.performance.blocks.is_empty())
+    {
         let model = (&cell.row.model, cell.row.mode);
-        let compared = baseline_of(cell, cells).is_some_and(|b| !b.blocks.is_empty());
+        let compared = baseline_of(cell, cells).is_some_and(|b| !b.performance.blocks.is_empty());
         if compared || said.contains(&model) {
             continue;
         }

@@ -6,9 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::blocks::between_sessions;
-use super::cell_metrics::{CellMetrics, block_logs, step_rows};
+use super::blocks::{self, SpeedUp};
+use super::cell_metrics::{BlockLog, CellMetrics, step_rows};
 use super::interval::Estimate;
+use super::judged::{Compared, JudgedBy, LatencyRatio, Performance, Terms, compared};
+use super::pace::Pace;
 use super::validity::reasons;
 use super::verdict::{Judgement, judge};
 use crate::record::{Arm, CellRecord, CellStatus, Conditions, Point, Unlike, counted_starts};
@@ -70,6 +72,17 @@ pub(crate) struct Row {
     pub speed_up: Option<Estimate>,
     /// What may be said; absent without a ratio, where `reasons` are, and where conditions differ.
     pub judgement: Option<Judgement>,
+    /// Throughput, unless a schedule decided the makespans.
+    pub judged_by: JudgedBy,
+    /// Where one side keeps up with the offered rate and the other does not: what the ratio is at least or at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bound: Option<Estimate>,
+    /// Where both keep up: the ratios of their latencies.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub latency: Vec<LatencyRatio>,
+    /// How the two sides kept pace; absent without a rate.
+    #[serde(skip)]
+    pub paces: [Option<Pace>; 2],
     /// Why the ratio does not hold, or why there is none.
     pub reasons: Vec<String>,
     /// The conditions that the two do not share.
@@ -242,6 +255,14 @@ fn by_key(records: &[CellRecord]) -> BTreeMap<Key, Cow<'_, CellRecord>> {
     parts.collect()
 }
 
+/// The two sets share no block, whatever their sessions are called.
+fn between_sessions(base: &[BlockLog], new: &[BlockLog], comparisons: usize) -> Option<SpeedUp> {
+    Some(SpeedUp {
+        estimate: blocks::between_sessions(base, new, comparisons)?,
+        differences: Vec::new(),
+    })
+}
+
 fn unlike(base: &CellRecord, new: &CellRecord) -> Vec<Unlike> {
     let conditions = |record| Conditions::of(record, Arm::Main);
     conditions(new).unlike(&conditions(base))
@@ -263,25 +284,48 @@ fn row(key: &Key, base: &CellRecord, new: &CellRecord, comparisons: usize, rules
     } else {
         Vec::new()
     };
-    let speed_up = between_sessions(
-        &block_logs(base, Arm::Main),
-        &block_logs(new, Arm::Main),
-        comparisons,
-    )
-    .filter(|_| unlike.is_empty() || rules.although_different);
     let sound = why.is_empty() && unlike.is_empty();
+    let sides = [base, new].map(|record| Performance::of(record, Arm::Main));
+    let terms = Terms {
+        comparisons,
+        smallest_effect: rules.smallest_effect,
+        sound,
+    };
+    let mut found = compared(&sides[0], &sides[1], terms, between_sessions);
+    if !unlike.is_empty() {
+        // A schedule that is not shared explains nothing: there is the plain ratio, or none.
+        found = Compared {
+            judged_by: JudgedBy::Throughput,
+            speed_up: between_sessions(&sides[0].blocks, &sides[1].blocks, comparisons)
+                .filter(|_| rules.although_different),
+            latency: Vec::new(),
+        };
+    }
+    let by_makespan = found.speed_up.map(|speed_up| speed_up.estimate);
+    let (speed_up, bound) = match found.judged_by {
+        JudgedBy::AtLeast | JudgedBy::AtMost => (None, by_makespan),
+        JudgedBy::Throughput | JudgedBy::Latency => (by_makespan, None),
+    };
     let judgement = speed_up
         .filter(|_| sound)
         .map(|e| judge(&e, rules.smallest_effect, None, comparisons));
     let base_tok_s = output_throughput(base);
     let gate = rules.fail_above.filter(|_| base_tok_s.is_some());
-    let gate = gate.map(|limit| gate_of(speed_up.filter(|_| sound), limit));
+    let gate = gate.map(|limit| match (sound, found.judged_by) {
+        (false, _) => Gate::Undecided,
+        (true, JudgedBy::Latency) => gate_of_all(&found.latency, limit),
+        (true, by) => gate_of(by_makespan, by, limit),
+    });
     Row {
         key: key.clone(),
         base_tok_s,
         new_tok_s: output_throughput(new),
         speed_up,
         judgement,
+        judged_by: found.judged_by,
+        bound,
+        latency: found.latency,
+        paces: sides.map(|side| side.pace),
         reasons: why,
         unlike,
         gate,
@@ -290,13 +334,32 @@ fn row(key: &Key, base: &CellRecord, new: &CellRecord, comparisons: usize, rules
     }
 }
 
-/// What a threshold of `limit` says of a ratio; absent where there is none that holds.
-fn gate_of(ratio: Option<Estimate>, limit: f64) -> Gate {
+/// What a threshold of `limit` says of a ratio, or of a bound of one; absent where there is none.
+fn gate_of(ratio: Option<Estimate>, by: JudgedBy, limit: f64) -> Gate {
     let Some((estimate, interval)) = ratio.and_then(|e| Some((e, e.interval?))) else {
         return Gate::Undecided;
     };
-    if estimate.ratio < 1.0 / (1.0 + limit) && interval.high < 1.0 {
+    let allowed = 1.0 / (1.0 + limit);
+    match by {
+        // It may be much faster than that, or slower.
+        JudgedBy::AtLeast if interval.low < allowed => Gate::Undecided,
+        JudgedBy::AtLeast => Gate::Passed,
+        _ if estimate.ratio < allowed && interval.high < 1.0 => Gate::Exceeded,
+        JudgedBy::AtMost => Gate::Undecided,
+        _ => Gate::Passed,
+    }
+}
+
+/// One latency that is too slow is too much; one without an interval decides nothing.
+fn gate_of_all(latency: &[LatencyRatio], limit: f64) -> Gate {
+    let gates: Vec<Gate> = latency
+        .iter()
+        .map(|ratio| gate_of(Some(ratio.estimate), JudgedBy::Latency, limit))
+        .collect();
+    if gates.contains(&Gate::Exceeded) {
         Gate::Exceeded
+    } else if gates.is_empty() || gates.contains(&Gate::Undecided) {
+        Gate::Undecided
     } else {
         Gate::Passed
     }

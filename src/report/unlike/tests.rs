@@ -194,7 +194,14 @@ fn no_ratio_for_programs(name: &str, found: &Summary) {
             continue;
         }
         compared += 1;
-        for key in ["estimate", "verdict", "bootstrap", "without_outliers"] {
+        for key in [
+            "estimate",
+            "verdict",
+            "bootstrap",
+            "without_outliers",
+            "bound",
+            "latency",
+        ] {
             assert_eq!(comparison[key], Value::Null, "{name}: {key}");
         }
         assert_eq!(comparison["by_running"], json!([]), "{name}");
