@@ -82,12 +82,11 @@ fn run_or_less(args: RunArgs) -> Result<Exit, CommandError> {
     if args.dry_run {
         return commands::plan::run(&request, args.json, false);
     }
-    let resume = match args.resume {
-        None => Resume::No,
-        Some(ResumeArg::Same) => Resume::Same,
-        Some(ResumeArg::Force) => Resume::Force,
-    };
-    commands::run::run(&request, resume, format(false, false, args.json))
+    commands::run::run(
+        &request,
+        resume(args.resume),
+        format(false, false, args.json),
+    )
 }
 
 /// What the matrix flags, the environment and the machine say.
@@ -104,6 +103,14 @@ fn matrix(args: MatrixArgs) -> Result<LoadRequest, CommandError> {
     };
     request.lengths = commands::lengths::read(&request)?;
     Ok(request)
+}
+
+fn resume(how: Option<ResumeArg>) -> Resume {
+    match how {
+        None => Resume::No,
+        Some(ResumeArg::Same) => Resume::Same,
+        Some(ResumeArg::Force) => Resume::Force,
+    }
 }
 
 fn fan_out(how: FanOutArg) -> FanOut {

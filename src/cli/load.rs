@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{OnlineArgs, StepArgs};
+use super::{OnlineArgs, ResumeArg, StepArgs};
 
 /// `load`.
 #[derive(Debug, Args)]
@@ -42,6 +42,12 @@ pub(crate) struct LoadArgs {
     /// Longest wait between two tokens, in seconds [default: 120]
     #[arg(long, value_name = "SECONDS", help_heading = "Measurement")]
     pub token_timeout: Option<f64>,
+
+    /// Go on with an interrupted load: what is complete is kept, the rest is measured.
+    /// `--resume=force` goes on although something changed, keeping both apart
+    #[arg(long, value_name = "force", num_args = 0..=1, require_equals = true, default_missing_value = "same",
+          help_heading = "Control")]
+    pub resume: Option<ResumeArg>,
 
     /// What the record calls this server's precision [default: server]
     #[arg(long, value_name = "ID", help_heading = "Output")]

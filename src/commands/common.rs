@@ -11,12 +11,20 @@ use crate::plan::{self, Plan};
 use crate::process::Interrupt;
 use crate::setup::{self, DemoCheckpoint, Paths, Show};
 
-/// The one-threaded runtime of a command.
-pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
-    tokio::runtime::Builder::new_current_thread()
+/// Runs a command to its end on a runtime of one thread. What still runs beside it then (a name that is being looked up)
+/// is left behind.
+pub(crate) fn block_on<T>(
+    command: impl Future<Output = Result<T, CommandError>>,
+) -> Result<T, CommandError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| CommandError::environment(format!("cannot start the event loop: {error}")))
+        .map_err(|error| {
+            CommandError::environment(format!("cannot start the event loop: {error}"))
+        })?;
+    let outcome = runtime.block_on(command);
+    runtime.shutdown_background();
+    outcome
 }
 
 /// Whether stderr takes colours: a terminal, and nobody asked for none.

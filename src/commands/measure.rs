@@ -5,10 +5,10 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::device::Gate;
-use crate::engine::{OfflineEngine, ServerEngine};
+use crate::engine::{AttachedEngine, OfflineEngine, ServerEngine};
 use crate::error::{CommandError, Exit, PathError};
 use crate::event::EventSink;
-use crate::execute::{self, Resume, Run, Tally};
+use crate::execute::{self, Machine, Resume, Run, Tally};
 use crate::output::note;
 use crate::plan::{Plan, PlannedCell};
 use crate::process::{Interrupt, RunDir, SuspendWatch};
@@ -46,6 +46,14 @@ impl Place {
     }
 }
 
+/// What a plan is measured on.
+pub(crate) enum On {
+    /// Engines that are started for it, with this interpreter.
+    Own(PathBuf),
+    /// A server that runs already, on a machine that may be another one.
+    Attached(Box<AttachedEngine>),
+}
+
 /// How a measurement went.
 #[derive(Debug)]
 pub(crate) struct Measured {
@@ -55,10 +63,28 @@ pub(crate) struct Measured {
     pub(crate) closed: Result<(), CommandError>,
 }
 
-/// Runs `plan` with `python`, showing its progress on stderr.
+impl Measured {
+    /// The exit code of a command that did nothing else.
+    pub(crate) fn exit(&self) -> Exit {
+        match self.tally {
+            Tally {
+                interrupted: Some(signal),
+                ..
+            } => Exit::Signal(signal),
+            Tally {
+                failed: 0,
+                spoiled: 0,
+                ..
+            } => Exit::Done,
+            _ => Exit::Partial,
+        }
+    }
+}
+
+/// Runs `plan`, showing its progress on stderr.
 pub(crate) async fn measure(
     plan: &Plan,
-    python: PathBuf,
+    on: On,
     place: &Place,
     resume: Resume,
     interrupt: &Interrupt,
@@ -70,10 +96,10 @@ pub(crate) async fn measure(
         .collect();
     let session = execute::session(run_dir.id(), plan, redact::argv(&argv));
     let mut store = Store::open_results(&place.results, &session)?;
-    make_private(&place.logs)?;
-    let devices = devices(plan);
-    let gate = Gate::baseline(plan.settings.platform, devices)
-        .map_err(|error| CommandError::new(Exit::Environment, error))?;
+    let machine = match &on {
+        On::Own(python) => Some(machine(plan, python, place)?),
+        On::Attached(_) => None,
+    };
     let (events, stream) = EventSink::channel();
     let shown = crate::progress::show(stream);
     let run = Run {
@@ -83,16 +109,14 @@ pub(crate) async fn measure(
         events,
         interrupt,
         suspend,
-        gate: &gate,
-        devices,
+        machine,
         run_dir: &run_dir,
-        python,
-        logs: place.logs.clone(),
         resume,
     };
-    let outcome = match plan.settings.run.mode {
-        Mode::Offline => execute::execute(run, &OfflineEngine::new(&run_dir)).await,
-        Mode::Online => {
+    let outcome = match (on, plan.settings.run.mode) {
+        (On::Attached(server), _) => execute::execute(run, &*server).await,
+        (On::Own(_), Mode::Offline) => execute::execute(run, &OfflineEngine::new(&run_dir)).await,
+        (On::Own(_), Mode::Online) => {
             let api = plan.settings.run.online.api;
             execute::execute(run, &ServerEngine::new(&run_dir, api)).await
         }
@@ -112,6 +136,20 @@ pub(crate) async fn measure(
             Err(error.into())
         }
     }
+}
+
+/// What engines of our own are started with. Before the first: its memory baseline is the idle machine's.
+fn machine(plan: &Plan, python: &Path, place: &Place) -> Result<Machine, CommandError> {
+    make_private(&place.logs)?;
+    let devices = devices(plan);
+    let gate = Gate::baseline(plan.settings.platform, devices)
+        .map_err(|error| CommandError::new(Exit::Environment, error))?;
+    Ok(Machine {
+        gate,
+        devices,
+        python: python.to_owned(),
+        logs: place.logs.clone(),
+    })
 }
 
 /// A signal that ended the wait for the disk is how the process ends.

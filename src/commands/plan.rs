@@ -40,13 +40,13 @@ fn ask(plan: &Plan) -> Result<Probe, CommandError> {
     let python = common::existing_python(&plan.settings)?;
     let cache = Paths::from_env()?.probes();
     let env = BTreeMap::new();
-    common::runtime()?
-        .block_on(engine::probe(&python, &env, &cache))
-        .map_err(|error| {
+    common::block_on(async {
+        engine::probe(&python, &env, &cache).await.map_err(|error| {
             let hint = error.hint();
             let failure = CommandError::new(Exit::Environment, error);
             hint.into_iter().fold(failure, CommandError::hint)
         })
+    })
 }
 
 /// The installed vLLM, and the engine arguments that it does not know.

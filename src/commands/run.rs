@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use super::measure::{Place, measure};
+use super::measure::{On, Place, measure};
 use super::{common, summarize};
 use crate::config::{LoadRequest, Settings};
 use crate::error::{CommandError, Exit};
-use crate::execute::{Resume, Tally};
+use crate::execute::Resume;
 use crate::output::note;
 use crate::process::{Interrupt, leftovers};
 use crate::record::{CellRecord, Found, read_results};
@@ -20,7 +20,7 @@ pub(crate) fn run(
     resume: Resume,
     format: Format,
 ) -> Result<Exit, CommandError> {
-    common::runtime()?.block_on(run_matrix(request, resume, format))
+    common::block_on(run_matrix(request, resume, format))
 }
 
 async fn run_matrix(
@@ -43,7 +43,7 @@ async fn run_matrix(
         note(format!("note: {line}"));
     }
     let place = Place::of_run(&plan.settings.out.value);
-    let mut measured = measure(&plan, python.clone(), &place, resume, &interrupt).await?;
+    let mut measured = measure(&plan, On::Own(python.clone()), &place, resume, &interrupt).await?;
     if measured.closed.is_ok() && measured.tally.interrupted.is_none() {
         // The same session in a second stage: what is complete is kept, as when a run is resumed.
         if let Some(blocks) = second_stage(&plan.settings, &place.results)? {
@@ -51,16 +51,17 @@ async fn run_matrix(
             settings.run.blocks = blocks;
             let plan = common::plan(settings, request)?;
             let first = measured.tally;
-            measured = measure(&plan, python, &place, Resume::Same, &interrupt).await?;
+            measured = measure(&plan, On::Own(python), &place, Resume::Same, &interrupt).await?;
             measured.tally.failed += first.failed;
             measured.tally.spoiled += first.spoiled;
         }
     }
     let shown = summarize::show(&place.results, format);
+    let exit = measured.exit();
     measured.closed?;
     // Files that were passed over are named by `show`; the exit code is about what was measured now.
     shown?;
-    Ok(exit(&measured.tally))
+    Ok(exit)
 }
 
 /// How many blocks `--until` needs in all, computed once from the first stage; absent if that was enough, or the number
@@ -105,10 +106,7 @@ fn second_stage(settings: &Settings, results: &Path) -> Result<Option<u32>, Comm
 /// The first line: what is measured, and why that.
 fn headline(settings: &Settings) -> String {
     let matrix = &settings.matrix;
-    let why = match &matrix.source {
-        crate::config::MatrixSource::File { why, .. }
-        | crate::config::MatrixSource::BuiltIn { why, .. } => why,
-    };
+    let why = matrix.source.why();
     let how = match settings.run.mode {
         Mode::Offline => "offline mode".to_owned(),
         Mode::Online => format!(
@@ -134,20 +132,5 @@ fn sweep_dead_runs() {
                 leak.pid, leak.name, dead.id
             ));
         }
-    }
-}
-
-fn exit(tally: &Tally) -> Exit {
-    match tally {
-        Tally {
-            interrupted: Some(signal),
-            ..
-        } => Exit::Signal(*signal),
-        Tally {
-            failed: 0,
-            spoiled: 0,
-            ..
-        } => Exit::Done,
-        _ => Exit::Partial,
     }
 }

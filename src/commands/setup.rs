@@ -34,7 +34,7 @@ pub(crate) fn run(check: bool, json: bool) -> Result<Exit, CommandError> {
 
 /// Returns the signal that interrupted it, if one did.
 fn make(paths: &Paths) -> Result<Option<i32>, CommandError> {
-    common::runtime()?.block_on(async {
+    common::block_on(async {
         let interrupt = Interrupt::install().map_err(anyhow::Error::from)?;
         let mut show = Show::default();
         tokio::select! {

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::error::{CommandError, Exit, PathError};
 use crate::output::{self, note};
 use crate::record::results_dir;
-use crate::report::{self, Format};
+use crate::report::{self, Format, Summary};
 use crate::stats::net::StepTime;
 
 /// Summarises `dir`: the folder that was given as `--out`, or its `benchmark_results`. Exit 1 if a file had to be passed
@@ -42,11 +42,8 @@ pub(crate) fn show(results: &Path, format: Format) -> Result<Exit, CommandError>
     show_with(results, format, None)
 }
 
-fn show_with(
-    results: &Path,
-    format: Format,
-    times: Option<StepTime>,
-) -> Result<Exit, CommandError> {
+/// The same, without showing the summary.
+pub(crate) fn write(results: &Path) -> Result<Summary, CommandError> {
     let summary = report::read(results).map_err(|error| {
         CommandError::new(Exit::Environment, error)
             .hint("give the folder that a run wrote to (its --out, or benchmark_results in it)")
@@ -60,6 +57,15 @@ fn show_with(
             results.display()
         ));
     }
+    Ok(summary)
+}
+
+fn show_with(
+    results: &Path,
+    format: Format,
+    times: Option<StepTime>,
+) -> Result<Exit, CommandError> {
+    let summary = write(results)?;
     // Not in the files: they follow from the records alone.
     let summary = match times {
         Some(times) => summary.with_step_time(times),

@@ -43,6 +43,8 @@ pub(crate) enum Origin {
     Env(&'static str),
     /// A flag.
     Flag(&'static str),
+    /// The flags of `load`, or its defaults.
+    Load,
     /// Computed from other settings, in words.
     Derived(&'static str),
 }
@@ -55,6 +57,7 @@ impl fmt::Display for Origin {
             Self::File { path, line } => write!(f, "file {}:{line}", path.display()),
             Self::Env(name) => write!(f, "env {name}"),
             Self::Flag(name) => write!(f, "flag {name}"),
+            Self::Load => f.write_str("flags of load"),
             Self::Derived(how) => write!(f, "derived: {how}"),
         }
     }
@@ -127,6 +130,8 @@ pub(crate) enum MatrixSource {
         /// `flag --config`, `env ROLLBENCH_CONFIG`, or `found in the current directory`.
         why: String,
     },
+    /// None: a server that runs already.
+    Server,
     /// Embedded in the binary.
     BuiltIn {
         /// `ascend`, `nvidia`, `cpu`.
@@ -140,6 +145,7 @@ impl MatrixSource {
     /// Why this one.
     pub(crate) fn why(&self) -> &str {
         match self {
+            Self::Server => "its address",
             Self::File { why, .. } | Self::BuiltIn { why, .. } => why,
         }
     }
@@ -149,6 +155,7 @@ impl fmt::Display for MatrixSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { path, .. } => write!(f, "{}", path.display()),
+            Self::Server => f.write_str("a running server"),
             Self::BuiltIn { name, .. } => write!(f, "built-in {name}"),
         }
     }

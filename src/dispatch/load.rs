@@ -8,7 +8,7 @@ use crate::cli::LoadArgs;
 use crate::commands::load::LoadOptions;
 use crate::config::{FanOut, online_flags};
 use crate::error::CommandError;
-use crate::load::{Limit, Timeouts};
+use crate::load::Timeouts;
 use crate::workload::{Vocabulary, WorkloadSpec};
 
 /// Prompts for a run that ends by time are made in batches of this many.
@@ -43,11 +43,6 @@ pub(super) fn options(
     );
     spec.check().map_err(CommandError::usage)?;
     let fan_out = step.fan_out.map_or(FanOut::Requests, super::fan_out);
-    let per_prompt = if fan_out == FanOut::N { 1 } else { spec.n };
-    let limit = match online.duration {
-        Some(duration) => Limit::Duration(duration),
-        None => Limit::Count(u64::from(num_prompts) * u64::from(per_prompt)),
-    };
     let defaults = Timeouts::default();
     let timeout =
         |flag, given: Option<f64>, default| given.map_or(Ok(default), |value| seconds(flag, value));
@@ -78,7 +73,6 @@ pub(super) fn options(
     }
     Ok(LoadOptions {
         url: args.url,
-        points: online.points(),
         online,
         model: args.model,
         api_key,
@@ -97,12 +91,12 @@ pub(super) fn options(
             special: (0..256).collect(),
         },
         seed: step.seed.unwrap_or(0),
-        limit,
         steps,
         warmup: step.warmup.unwrap_or(1),
         timeouts,
         label,
         out,
+        resume: super::resume(args.resume),
         json: args.json,
     })
 }
@@ -154,7 +148,8 @@ mod tests {
     fn a_sweep_is_every_rate_with_every_concurrency() {
         let options = parse("--request-rate 1,2,inf --max-concurrency 8,16").expect("sound");
         let points: Vec<(Option<f64>, Option<u32>)> = options
-            .points
+            .online
+            .points()
             .iter()
             .map(|p| (p.point.rate, p.point.concurrency))
             .collect();
@@ -170,10 +165,10 @@ mod tests {
             (options.spec.num_prompts, options.spec.n, options.warmup),
             (100, 1, 1)
         );
-        assert_eq!(options.points[0].pacing, Pacing::AllAtOnce);
+        assert_eq!(options.online.points()[0].pacing, Pacing::AllAtOnce);
         let options = parse("--ramp 1:20:exponential --burstiness inf").expect("sound");
         assert_eq!(
-            options.points[0].pacing,
+            options.online.points()[0].pacing,
             Pacing::Ramp {
                 from_per_s: 1.0,
                 to_per_s: 20.0,
@@ -188,7 +183,7 @@ mod tests {
             (Some(500.0), Some(50.0), None)
         );
         let options = parse("-n 4 --num-prompts 3 --fan-out n").expect("sound");
-        assert_eq!(options.limit, Limit::Count(3));
+        assert_eq!(options.requests(), 3);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Steps that are sent over HTTP: what a server that we started and one that only runs have in common.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{LoadShape, StepRequest};
@@ -8,7 +10,7 @@ use crate::config::FanOut;
 use crate::event::{Event, EventSink};
 use crate::load::{
     Control, Driven, Expected, Glimpse, Limit, Load, LoadError, Request, RequestEncoder, Timeouts,
-    UnequalLengths, drive, made_ahead,
+    UnequalLengths, allow_streams, drive, made_ahead,
 };
 use crate::record::{FailureKind, Step};
 
@@ -23,10 +25,10 @@ pub(crate) struct Client {
     pub(crate) control: Control,
     /// Makes the requests.
     pub(crate) encoder: RequestEncoder,
-    /// How samples become requests.
-    pub(crate) fan_out: FanOut,
-    /// Time limits of each request.
-    pub(crate) timeouts: Timeouts,
+    fan_out: FanOut,
+    timeouts: Timeouts,
+    /// Whether it was said that the prefix cache cannot be reset.
+    cache_noted: Arc<AtomicBool>,
 }
 
 /// Why a step could not be sent. A request that fails is part of a step, not one of these.
@@ -67,6 +69,32 @@ impl ClientError {
 }
 
 impl Client {
+    /// Asks with `control`, sends what `encoder` makes of samples that become requests by `fan_out`, and gives each
+    /// request `timeouts`.
+    pub(crate) fn new(
+        control: Control,
+        encoder: RequestEncoder,
+        fan_out: FanOut,
+        timeouts: Timeouts,
+    ) -> Self {
+        Self {
+            control,
+            encoder,
+            fan_out,
+            timeouts,
+            cache_noted: Arc::default(),
+        }
+    }
+
+    /// Raises the limit on open files for `requests` requests in the shape of `shape`.
+    pub(crate) fn allow_streams(
+        &self,
+        shape: &LoadShape,
+        requests: usize,
+    ) -> Result<(), LoadError> {
+        Ok(allow_streams(self.load(shape, requests).streams_at_once())?)
+    }
+
     /// Whether the server makes tokens: `/health` and `/v1/models` can answer while its engine is dead. The server's
     /// words if it does not.
     pub(crate) async fn prove(&self) -> Result<Result<(), String>, LoadError> {
@@ -96,6 +124,13 @@ impl Client {
         events: &EventSink,
     ) -> Result<Step, ClientError> {
         let reset = self.control.reset_prefix_cache().await;
+        if !reset && !self.cache_noted.swap(true, Ordering::Relaxed) {
+            let text =
+                "the server does not reset its prefix cache; the steps have different prompts";
+            events.emit(Event::Note {
+                text: text.to_owned(),
+            });
+        }
         let batch = self.encode(step)?;
         let load = self.load(&step.load, batch.len());
         let requests = self.with_more(batch, step).map_err(LoadError::from)?;

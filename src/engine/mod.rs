@@ -1,6 +1,8 @@
-//! A real vLLM, started, driven and stopped: the offline driver and the server behind one face. Launch arguments
+//! A real vLLM, started, driven and stopped: the offline driver and the server behind one face; and a
+//! server that runs already. Launch arguments
 //! are data; what an installed vLLM accepts is probed, not guessed. Knows nothing of statistics and reports.
 
+mod attached;
 mod causes;
 mod client;
 mod diagnosis;
@@ -18,6 +20,8 @@ mod surroundings;
 mod traceback;
 mod watch;
 
+pub(crate) use attached::AttachedEngine;
+pub(crate) use client::Client;
 pub use offline::{OfflineEngine, OfflineSession};
 pub(crate) use probe::{Probe, probe};
 pub use server::{ServerEngine, ServerSession};

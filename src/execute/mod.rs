@@ -36,18 +36,25 @@ pub(crate) struct Run<'a> {
     pub interrupt: &'a Interrupt,
     /// What may make a step worthless.
     pub suspend: SuspendWatch,
-    /// What an engine start waits for.
-    pub gate: &'a Gate,
-    /// How many of the visible devices are used, at most.
-    pub devices: usize,
+    /// What engines are started on; absent where the server runs already, and its machine is none of ours.
+    pub machine: Option<Machine>,
     /// The run's private folder and lease.
     pub run_dir: &'a RunDir,
+    /// Whether an earlier session's complete starts are kept.
+    pub resume: Resume,
+}
+
+/// This machine, as engines of our own use it.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    /// What an engine start waits for.
+    pub gate: Gate,
+    /// How many of the visible devices are used, at most.
+    pub devices: usize,
     /// The interpreter, resolved.
     pub python: PathBuf,
     /// The folder of the engines' logs; exists.
     pub logs: PathBuf,
-    /// Whether an earlier session's complete starts are kept.
-    pub resume: Resume,
 }
 
 /// What becomes of earlier records of the same cells.

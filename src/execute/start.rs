@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 
 use super::requests::{Requests, Steps};
-use super::{ExecuteError, Run, describe, disk, environment};
+use super::{ExecuteError, Machine, Run, describe, disk, environment};
 use crate::checkpoint::{self, HubCache, Location};
 use crate::clock;
 use crate::config::declared::ALLOW_RAY;
@@ -124,20 +124,22 @@ async fn attempt<E: Engine>(
     events: &EventSink,
     requests: &mut Requests,
 ) -> Result<Ending, ExecuteError> {
-    events.emit(Event::Phase { phase: Phase::Gate });
     let log = log_path(run, cell, start);
-    let open = tokio::select! {
-        biased;
-        signal = run.interrupt.first() => return Ok(interrupted(events, signal)),
-        open = open_gate(run, cell, start, events, &log) => open,
-    };
-    if let Err(failure) = open {
-        start.failure = Some(failure);
-        return Ok(Ending::Failed);
+    if let Some(machine) = &run.machine {
+        events.emit(Event::Phase { phase: Phase::Gate });
+        let open = tokio::select! {
+            biased;
+            signal = run.interrupt.first() => return Ok(interrupted(events, signal)),
+            open = open_gate(run, machine, cell, start, events, &log) => open,
+        };
+        if let Err(failure) = open {
+            start.failure = Some(failure);
+            return Ok(Ending::Failed);
+        }
+        events.emit(Event::Phase {
+            phase: Phase::Launch,
+        });
     }
-    events.emit(Event::Phase {
-        phase: Phase::Launch,
-    });
     let launch = match launch(run, cell, start, &log) {
         Ok(launch) => launch,
         Err(failure) => {
@@ -158,7 +160,9 @@ async fn attempt<E: Engine>(
         signal = interrupt.first() => Err(signal),
         result = drive(run, &mut session, cell, start, events, requests) => Ok(result),
     };
-    events.emit(Event::Phase { phase: Phase::Stop });
+    if run.machine.is_some() {
+        events.emit(Event::Phase { phase: Phase::Stop });
+    }
     let ending = match &driven {
         Err(signal) => interrupted(events, *signal),
         Ok(Ok(0)) => Ending::Complete,
@@ -169,15 +173,19 @@ async fn attempt<E: Engine>(
     for leak in &stop.leaks {
         events.emit(Event::LeakFound { leak: leak.clone() });
     }
-    start.stop = Some(stop);
+    // What was not started was not stopped.
+    start.stop = run.machine.is_some().then_some(stop);
     match driven {
         Ok(Err(Break::Failure(failure))) => start.failure = Some(*failure),
         Ok(Err(Break::Fatal(error))) => return Err(error),
         Ok(Ok(_)) | Err(_) => {}
     }
     // An interrupt is the wish to end now: the next run's gate looks again anyway.
-    if !matches!(ending, Ending::Interrupted(_)) {
-        start.gate.after = pass_gate(run, Demand::default(), events).await.ok();
+    if let Some(machine) = &run.machine
+        && !matches!(ending, Ending::Interrupted(_))
+    {
+        let reading = pass_gate(run, machine, Demand::default(), events).await;
+        start.gate.after = reading.ok();
     }
     Ok(ending)
 }
@@ -374,6 +382,11 @@ fn begin(run: &Run<'_>, cell: &PlannedCell, slot: &Slot) -> EngineStart {
     let configured = configured_env(cell);
     let inherited = std::env::vars_os()
         .filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)));
+    // Ours says nothing of a server that runs already.
+    let env = match run.machine {
+        Some(_) => environment::recorded(inherited, &configured),
+        None => BTreeMap::new(),
+    };
     EngineStart {
         id: format!("{:012x}", rand::random::<u64>() >> 16),
         session: run.session.id.clone(),
@@ -385,7 +398,7 @@ fn begin(run: &Run<'_>, cell: &PlannedCell, slot: &Slot) -> EngineStart {
         split: slot.split,
         host: device::host(),
         devices: Vec::new(),
-        env: environment::recorded(inherited, &configured),
+        env,
         neighbours: Vec::new(),
         clock: clock::stamp(),
         gate: Gate::default(),
@@ -418,7 +431,10 @@ fn launch(
         failure(Phase::Launch, FailureKind::Spawn, message, None, log)
     })?;
     Ok(Launch {
-        python: run.python.clone(),
+        python: run
+            .machine
+            .as_ref()
+            .map_or_else(PathBuf::new, |m| m.python.clone()),
         args: cell
             .args
             .iter()
@@ -475,6 +491,7 @@ fn failure(
 /// Waits until the engine can have the memory that it will ask for, and notes on what it will run, beside whom.
 async fn open_gate(
     run: &Run<'_>,
+    machine: &Machine,
     cell: &PlannedCell,
     start: &mut EngineStart,
     events: &EventSink,
@@ -485,8 +502,10 @@ async fn open_gate(
     let demand = Demand {
         share: memory_share(cell),
     };
-    let reading = pass_gate(run, demand, events).await.map_err(blind)?;
-    let refusal = (!reading.passed).then(|| run.gate.explain(&reading, demand));
+    let reading = pass_gate(run, machine, demand, events)
+        .await
+        .map_err(blind)?;
+    let refusal = (!reading.passed).then(|| machine.gate.explain(&reading, demand));
     start.gate.before = Some(reading);
     if let Some(message) = refusal {
         let hint = "end what holds it (`rollbench clean` lists what a killed run left), or lower gpu_memory_utilization";
@@ -500,20 +519,21 @@ async fn open_gate(
     }
     let platform = run.plan.settings.platform;
     start.devices = device::survey(platform).map_err(blind)?;
-    start.devices.truncate(run.devices);
+    start.devices.truncate(machine.devices);
     start.neighbours =
-        device::neighbours(platform, run.devices, Some(run.run_dir.id())).map_err(blind)?;
+        device::neighbours(platform, machine.devices, Some(run.run_dir.id())).map_err(blind)?;
     Ok(())
 }
 
 /// Waits until device memory is back at the session's baseline and `demand` can be met.
 async fn pass_gate(
     run: &Run<'_>,
+    machine: &Machine,
     demand: Demand,
     events: &EventSink,
 ) -> Result<GateReading, DeviceError> {
     let timeout = run.plan.settings.run.gate_timeout;
-    let reading = run
+    let reading = machine
         .gate
         .wait(demand, timeout, Some(run.run_dir.id()))
         .await?;
@@ -556,7 +576,7 @@ async fn keep_writing<T>(store: &mut Store, step: impl Future<Output = T>) -> T 
     }
 }
 
-/// `benchmark_logs/<model>_<precision>.<block>.log`; later attempts get their number, so that no log is lost.
+/// `benchmark_logs/<model>_<precision>.<block>.log`, empty where the engine's log is not ours; later attempts get their number, so that no log is lost.
 fn log_path(run: &Run<'_>, cell: &PlannedCell, start: &EngineStart) -> PathBuf {
     let prefix = match run.plan.settings.run.mode {
         Mode::Offline => "",
@@ -571,7 +591,10 @@ fn log_path(run: &Run<'_>, cell: &PlannedCell, start: &EngineStart) -> PathBuf {
     } else {
         format!(".{}", start.attempt)
     };
-    run.logs.join(format!(
+    let Some(machine) = &run.machine else {
+        return PathBuf::new();
+    };
+    machine.logs.join(format!(
         "{prefix}{}.{}{arm}{attempt}.log",
         cell.settings.id, start.block
     ))

@@ -40,6 +40,22 @@ pub struct Load {
     pub seed: u64,
 }
 
+impl Load {
+    /// Connections that it needs at once, as far as that is known beforehand, and requests that it needs at once.
+    pub(crate) fn streams_at_once(&self) -> u64 {
+        let count = match self.limit {
+            Limit::Count(count) => Some(count),
+            Limit::Duration(_) => None,
+        };
+        match (self.max_concurrency, self.pacing, count) {
+            (Some(limit), _, Some(count)) => count.min(u64::from(limit)),
+            (Some(limit), _, None) => u64::from(limit),
+            (None, Pacing::AllAtOnce, Some(count)) => count,
+            (None, _, count) => count.unwrap_or(u64::MAX).min(SPARES as u64),
+        }
+    }
+}
+
 /// Looks into a run, and ends it, from another thread.
 #[derive(Debug, Default)]
 pub struct Watch {
@@ -190,13 +206,7 @@ impl<'a, R: Iterator<Item = Request>> Runner<'a, R> {
             }
             None => Schedule::AtOnce(count),
         };
-        // Connections that are needed at once, and requests that are.
-        let at_once = match (load.max_concurrency, load.pacing, count) {
-            (Some(limit), _, Some(count)) => count.min(u64::from(limit)),
-            (Some(limit), _, None) => u64::from(limit),
-            (None, Pacing::AllAtOnce, Some(count)) => count,
-            (None, _, count) => count.unwrap_or(u64::MAX).min(SPARES as u64),
-        };
+        let at_once = load.streams_at_once();
         allow_streams(at_once)?;
         let at_once = usize::try_from(at_once).unwrap_or(usize::MAX);
         let ahead_wanted = at_once.max(LOOK_AHEAD);

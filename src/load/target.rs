@@ -1,7 +1,7 @@
 //! Where the load goes: a URL as people write it, turned into an address and an endpoint.
 
 use std::fmt;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 
 use reqwest::Url;
 
@@ -43,7 +43,7 @@ pub struct Target {
     pub path: String,
     /// The endpoint.
     pub api: Api,
-    /// The host's addresses, in the resolver's order.
+    /// The host's addresses, in the resolver's order; those of a name are absent until it is [`Target::resolved`].
     pub addresses: Vec<SocketAddr>,
 }
 
@@ -83,7 +83,7 @@ pub enum TargetError {
 }
 
 impl Target {
-    /// Understands `HOST:PORT`, `http://HOST:PORT`, `.../v1` and the whole endpoint.
+    /// Understands `HOST:PORT`, `http://HOST:PORT`, `.../v1` and the whole endpoint. Asks nobody.
     pub fn parse(text: &str, api: Api) -> Result<Self, TargetError> {
         let whole = if text.contains("://") {
             text.to_owned()
@@ -111,13 +111,7 @@ impl Target {
             .find_map(|api| given.strip_suffix(api.path())?.strip_suffix('/'))
             .unwrap_or(given);
         let root = root.strip_suffix("/v1").unwrap_or(root);
-        let addresses = host
-            .to_socket_addrs()
-            .map_err(|source| TargetError::Resolve {
-                host: host.clone(),
-                source,
-            })?
-            .collect();
+        let addresses = host.parse().into_iter().collect();
         Ok(Self {
             base: format!("http://{host}{root}"),
             path: format!("{root}/v1/{}", api.path()),
@@ -125,6 +119,19 @@ impl Target {
             api,
             addresses,
         })
+    }
+
+    /// The same with the addresses of its name, which may take the resolver a while.
+    pub(crate) async fn resolved(mut self) -> Result<Self, TargetError> {
+        if self.addresses.is_empty() {
+            let found = tokio::net::lookup_host(&self.host).await;
+            let found = found.map_err(|source| TargetError::Resolve {
+                host: self.host.clone(),
+                source,
+            })?;
+            self.addresses.extend(found);
+        }
+        Ok(self)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::units::Mode;
 /// SHA-256 over canonical JSON (keys sorted) of engine arguments, environment, workload, seed, fan-out, mode, how online
 /// steps are sent, steps and warm-up. Where the checkpoint lies does not matter: it has a fingerprint of its own. How many blocks are run does
 /// not matter either: each is measured alike.
-pub(super) fn of(
+pub(crate) fn of(
     settings: &Settings,
     cell: &CellSettings,
     args: &IndexMap<String, Sourced<Value>>,

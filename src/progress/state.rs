@@ -275,7 +275,9 @@ fn failed(failure: &Failure) -> String {
     if let Some(hint) = &failure.hint {
         let _ = write!(text, "\n  hint: {hint}");
     }
-    let _ = write!(text, "\n  log: {}", failure.log);
+    if !failure.log.is_empty() {
+        let _ = write!(text, "\n  log: {}", failure.log);
+    }
     for line in &failure.tail[failure.tail.len().saturating_sub(SHOWN_TAIL)..] {
         let _ = write!(text, "\n    | {line}");
     }

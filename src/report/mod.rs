@@ -22,6 +22,7 @@ mod unlike;
 mod verl;
 mod write;
 
+pub(crate) use model::Summary;
 pub(crate) use prediction::{PredictedRow, Prediction, render_prediction};
 pub(crate) use sets::render_sets;
 pub(crate) use write::write_all;

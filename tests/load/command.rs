@@ -87,6 +87,45 @@ fn a_sweep_is_printed_as_json_and_kept_as_a_record() {
 }
 
 #[test]
+fn a_load_is_gone_on_with_only_as_it_began() {
+    let mock = Mock::start();
+    let out = tempfile::tempdir().expect("a folder");
+    let flags = "--num-prompts 4 --output-len 5 --resume";
+    let first = run(&mock, "", flags, out.path());
+    assert!(first.status.success(), "{first:?}");
+    let before = record(out.path());
+    assert_eq!(before.workloads["main"].sha256.len(), 64);
+    for file in [
+        "summary.txt",
+        "summary.md",
+        "summary.csv",
+        "summary.json",
+        "steps.csv",
+    ] {
+        let path = out.path().join("benchmark_results").join(file);
+        assert!(path.is_file(), "{file}");
+    }
+    mock.truth();
+    let again = run(&mock, "", flags, out.path());
+    assert!(again.status.success(), "{again:?}");
+    assert_eq!(record(out.path()).starts, before.starts);
+    assert_eq!(again.stdout, first.stdout, "shown from the record");
+    assert_eq!(
+        mock.truth().requests.len(),
+        1,
+        "to see whether it takes one"
+    );
+    let other = run(
+        &mock,
+        "",
+        "--num-prompts 4 --output-len 6 --resume",
+        out.path(),
+    );
+    assert_eq!(other.status.code(), Some(2), "{other:?}");
+    assert_eq!(record(out.path()).starts, before.starts);
+}
+
+#[test]
 fn text_names_what_it_measures() {
     let mock = Mock::start();
     let out = tempfile::tempdir().expect("a folder");

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::report::Finding;
-use crate::commands::measure::{Place, measure};
+use crate::commands::measure::{On, Place, measure};
 use crate::execute::Resume;
 use crate::plan::{Plan, PlannedCell};
 use crate::process::Interrupt;
@@ -37,7 +37,14 @@ impl<'a> Trial<'a> {
 
     /// Starts the engine, runs the step, stops the engine.
     pub(crate) async fn run(&self, python: PathBuf, interrupt: &Interrupt) -> Tried {
-        let measured = measure(self.plan, python, &self.place, Resume::No, interrupt).await;
+        let measured = measure(
+            self.plan,
+            On::Own(python),
+            &self.place,
+            Resume::No,
+            interrupt,
+        )
+        .await;
         let measured = match measured {
             Ok(measured) => measured,
             Err(error) => return Tried::Told(Finding::of_error(&error)),

@@ -30,7 +30,7 @@ pub(crate) fn run(request: &LoadRequest, json: bool) -> Result<Exit, CommandErro
         }
         told.end()
     };
-    common::runtime()?.block_on(interrupt_or_exit)
+    common::block_on(interrupt_or_exit)
 }
 
 /// What was found so far; shown as it comes, unless it is to be JSON.

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::config::{FanOut, LoadPoint, OnlineSettings};
-use crate::load::{Limit, Timeouts};
+use crate::config::{FanOut, OnlineSettings};
+use crate::execute::Resume;
+use crate::load::Timeouts;
 use crate::units::PrecisionId;
 use crate::workload::{Vocabulary, WorkloadSpec};
 
@@ -24,16 +25,28 @@ pub(crate) struct LoadOptions {
     pub(crate) fan_out: FanOut,
     pub(crate) vocabulary: Vocabulary,
     pub(crate) seed: u64,
-    pub(crate) limit: Limit,
-    /// At least one.
-    pub(crate) points: Vec<LoadPoint>,
     /// Measured steps per point.
     pub(crate) steps: u32,
-    /// Unmeasured steps before the first point.
+    /// Unmeasured steps before those of each point.
     pub(crate) warmup: u32,
     pub(crate) timeouts: Timeouts,
     /// What the record calls the precision.
     pub(crate) label: PrecisionId,
     pub(crate) out: PathBuf,
+    pub(crate) resume: Resume,
     pub(crate) json: bool,
+}
+
+impl LoadOptions {
+    /// Requests of a step, as far as they are counted beforehand.
+    pub(crate) fn requests(&self) -> usize {
+        let per_prompt = match self.fan_out {
+            FanOut::N => 1,
+            FanOut::Requests => self.spec.n as usize,
+        };
+        match self.online.duration {
+            Some(_) => usize::MAX,
+            None => per_prompt.saturating_mul(self.spec.num_prompts as usize),
+        }
+    }
 }

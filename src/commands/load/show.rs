@@ -1,16 +1,18 @@
 //! What `load` prints: a block for each point, a table over all of them, or JSON.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
 use super::options::LoadOptions;
 use crate::config::LoadPoint;
-use crate::error::CommandError;
-use crate::load::{Api, Limit, Target};
-use crate::record::{ClientFacts, Step, StepStatus};
+use crate::error::{CommandError, Exit};
+use crate::load::{Api, Target};
+use crate::record::{ClientFacts, Found, Role, Step, StepStatus, read_results};
 use crate::stats::{Distribution, OnlineMetrics};
+use crate::units::{CellId, Mode};
 
 /// One measured step of one point.
 pub(super) struct MeasuredPoint {
@@ -20,10 +22,43 @@ pub(super) struct MeasuredPoint {
     pub(super) metrics: Option<OnlineMetrics>,
 }
 
-impl MeasuredPoint {
-    pub(super) fn failed(&self) -> bool {
-        self.step.too_many_failed()
-    }
+/// What the record at `results` holds of the measured steps of `cell`, in their order.
+pub(super) fn measured(
+    options: &LoadOptions,
+    results: &Path,
+    cell: &CellId,
+) -> Result<Vec<MeasuredPoint>, CommandError> {
+    let ours = |found| match found {
+        Found::Record(record) if record.cell.id == *cell && record.cell.mode == Mode::Online => {
+            Some(*record)
+        }
+        _ => None,
+    };
+    let (found, _) =
+        read_results(results, ours).map_err(|error| CommandError::new(Exit::Environment, error))?;
+    let Some(start) = found
+        .into_iter()
+        .flatten()
+        .next()
+        .and_then(|mut record| record.starts.pop())
+    else {
+        return Ok(Vec::new());
+    };
+    let points = options.online.points();
+    let measured = |step: Step| {
+        let plan = *points.iter().find(|plan| Some(plan.point) == step.point)?;
+        let metrics = OnlineMetrics::of(&step, options.online.goodput.as_ref());
+        Some(MeasuredPoint {
+            plan,
+            step,
+            metrics,
+        })
+    };
+    let steps = start
+        .steps
+        .into_iter()
+        .filter(|step| step.role == Role::Measured);
+    Ok(steps.filter_map(measured).collect())
 }
 
 /// The first line: what is loaded with what.
@@ -35,9 +70,9 @@ pub(super) fn headline(
 ) -> String {
     let spec = &options.spec;
     let version = version.map_or_else(String::new, |v| format!(" (version {v})"));
-    let amount = match options.limit {
-        Limit::Count(_) => format!("{} prompts x {}", spec.num_prompts, spec.n),
-        Limit::Duration(d) => format!("{} s of prompts x {}", d.as_secs_f64(), spec.n),
+    let amount = match options.online.duration {
+        None => format!("{} prompts x {}", spec.num_prompts, spec.n),
+        Some(d) => format!("{} s of prompts x {}", d.as_secs_f64(), spec.n),
     };
     let (about, unit) = match target.api {
         Api::Completions => ("", "tokens"),
@@ -51,18 +86,6 @@ pub(super) fn headline(
         spec.prompt.max(),
         spec.response.max()
     )
-}
-
-/// `point 2 of 4, step 1 of 3: `, as far as it needs saying.
-pub(super) fn place(number: usize, points: usize, step: u32, steps: u32) -> String {
-    let mut parts = Vec::new();
-    if points > 1 {
-        parts.push(format!("point {} of {points}", number + 1));
-    }
-    if steps > 1 || parts.is_empty() {
-        parts.push(format!("step {} of {steps}", step + 1));
-    }
-    format!("{}: ", parts.join(", "))
 }
 
 pub(super) fn text(options: &LoadOptions, points: &[MeasuredPoint]) -> String {
@@ -141,7 +164,8 @@ fn block(out: &mut String, options: &LoadOptions, measured: &MeasuredPoint) {
         }
         out.push('\n');
     }
-    for reason in &measured.step.reasons {
+    let doubt = measured.step.latency_doubt();
+    for reason in measured.step.reasons.iter().chain(&doubt) {
         let _ = writeln!(out, "  ! {reason}");
     }
 }

@@ -23,23 +23,13 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 pub struct ServerSession {
     started: Started,
     client: Client,
-    /// Whether it was said that the prefix cache cannot be reset.
-    cache_noted: bool,
 }
 
 impl ServerSession {
     pub(super) fn new(started: Started, control: Control, encoder: RequestEncoder) -> Self {
-        let client = Client {
-            control,
-            encoder,
-            fan_out: started.launch.fan_out,
-            timeouts: stalling_after(started.launch.limits.stall),
-        };
-        Self {
-            started,
-            client,
-            cache_noted: false,
-        }
+        let timeouts = stalling_after(started.launch.limits.stall);
+        let client = Client::new(control, encoder, started.launch.fan_out, timeouts);
+        Self { started, client }
     }
 
     /// The process id of the launcher.
@@ -90,17 +80,6 @@ impl ServerSession {
     /// Requests failed: if that is because the server is dying, its exit belongs into the record.
     async fn last_words(&mut self) {
         self.started.exits_within(LAST_WORDS).await;
-    }
-
-    fn note_cache(&mut self, step: &Step, events: &EventSink) {
-        if step.prefix_cache_reset == Some(false) && !self.cache_noted {
-            self.cache_noted = true;
-            events.emit(Event::Note {
-                text:
-                    "the server does not reset its prefix cache; the steps have different prompts"
-                        .to_owned(),
-            });
-        }
     }
 }
 
@@ -185,7 +164,6 @@ impl Session for ServerSession {
                 return Err(self.refused(&error));
             }
         };
-        self.note_cache(&step, events);
         if step.too_many_failed() {
             self.last_words().await;
             if let Some(exit) = self.started.exit {

@@ -1,8 +1,80 @@
-//! What can be wrong with a server or its address, with what to do about it.
+//! The server that is loaded: which it is, what it serves, and whether it makes tokens. What is wrong with all requests
+//! is said before the first is measured, once and with what to do about it.
 
 use super::options::LoadOptions;
+use crate::engine::{AttachedEngine, Client, LoadShape};
 use crate::error::{CommandError, Exit};
-use crate::load::{ControlError, LoadError, Target, TargetError};
+use crate::load::{Control, ControlError, LoadError, RequestEncoder, Target, TargetError};
+
+/// A server that takes requests.
+pub(super) struct Server {
+    pub(super) target: Target,
+    /// The model's name there.
+    pub(super) model: String,
+    /// What it says it is; absent if it does not say.
+    pub(super) version: Option<String>,
+    pub(super) engine: AttachedEngine,
+}
+
+impl Server {
+    /// Asks the server, and sends it one request.
+    pub(super) async fn find(options: &LoadOptions) -> Result<Self, CommandError> {
+        let target = Target::parse(&options.url, options.online.api)?
+            .resolved()
+            .await?;
+        let control = Control::new(&target.base, options.api_key.clone())?;
+        let model = model(options, &control).await?;
+        let version = control.version().await;
+        let encoder = RequestEncoder {
+            target: target.clone(),
+            model: model.clone(),
+            sampling: options.spec.sampling.clone(),
+            ignore_eos: options.ignore_eos,
+            token_ids: options.token_ids,
+            api_key: options.api_key.clone(),
+            headers: options.headers.clone(),
+        };
+        let client = Client::new(control, encoder, options.fan_out, options.timeouts);
+        if let Err(words) = client.prove().await? {
+            return Err(refused(&target, options, &words));
+        }
+        for shape in shapes(options) {
+            client.allow_streams(&shape, options.requests())?;
+        }
+        let engine = AttachedEngine::new(client, version.clone());
+        Ok(Self {
+            target,
+            model,
+            version,
+            engine,
+        })
+    }
+}
+
+fn shapes(options: &LoadOptions) -> impl Iterator<Item = LoadShape> {
+    options.online.points().into_iter().map(|point| LoadShape {
+        pacing: point.pacing,
+        point: point.point,
+        ..LoadShape::default()
+    })
+}
+
+/// The model's name at the server: as given, if the server has it.
+async fn model(options: &LoadOptions, control: &Control) -> Result<String, CommandError> {
+    let models = control.models().await?;
+    let names: Vec<&str> = models.iter().map(|m| m.id.as_str()).collect();
+    match &options.model {
+        // A server that lists none may have one all the same.
+        Some(name) if names.is_empty() || names.contains(&name.as_str()) => Ok(name.clone()),
+        Some(name) => Err(
+            CommandError::usage(format!("the server has no model `{name}`"))
+                .hint(format!("it has: {}", names.join(", "))),
+        ),
+        None => names.first().map(|name| (*name).to_owned()).ok_or_else(|| {
+            CommandError::environment("the server lists no model").hint("name one with --model")
+        }),
+    }
+}
 
 impl From<TargetError> for CommandError {
     fn from(error: TargetError) -> Self {

@@ -1,0 +1,106 @@
+//! A server that runs already and is not ours: it is measured and otherwise left alone.
+
+use std::collections::BTreeMap;
+
+use super::client::{Client, ClientError};
+use super::surroundings::chain;
+use super::{Engine, Launch, Session, StepRequest, Urgency};
+use crate::event::EventSink;
+use crate::record::{EngineFacts, Failure, FailureKind, Phase, Role, Step, Stop};
+
+/// The one server that a plan is measured on.
+pub(crate) struct AttachedEngine {
+    client: Client,
+    facts: EngineFacts,
+}
+
+impl AttachedEngine {
+    /// A server that was seen to make tokens. `version` is what it says it is; absent if it does not say.
+    pub(crate) fn new(client: Client, version: Option<String>) -> Self {
+        let versions: BTreeMap<_, _> = version
+            .map(|version| ("vllm".to_owned(), version))
+            .into_iter()
+            .collect();
+        Self {
+            client,
+            facts: EngineFacts {
+                kind: "server".to_owned(),
+                versions,
+                ..EngineFacts::default()
+            },
+        }
+    }
+}
+
+impl Engine for AttachedEngine {
+    type Session = AttachedSession;
+
+    fn launch(&self, _: Launch) -> Result<AttachedSession, Failure> {
+        Ok(AttachedSession {
+            client: self.client.clone(),
+            facts: self.facts.clone(),
+            phase: Phase::Load,
+        })
+    }
+}
+
+/// The use of a server by one engine start of a record.
+pub(crate) struct AttachedSession {
+    client: Client,
+    facts: EngineFacts,
+    phase: Phase,
+}
+
+impl AttachedSession {
+    fn refused(&self, error: &ClientError) -> Failure {
+        Failure {
+            hint: error.hint().map(str::to_owned),
+            ..self.fail(error.kind(), &chain(error))
+        }
+    }
+}
+
+impl Session for AttachedSession {
+    fn fail(&self, kind: FailureKind, message: &str) -> Failure {
+        Failure {
+            phase: self.phase,
+            kind,
+            message: message.to_owned(),
+            diagnosis: None,
+            hint: None,
+            exit: None,
+            log: String::new(),
+            tail: Vec::new(),
+        }
+    }
+
+    async fn ready(&mut self, _: &EventSink) -> Result<EngineFacts, Failure> {
+        Ok(self.facts.clone())
+    }
+
+    async fn prepare(&mut self, steps: &[StepRequest]) -> Result<(), Failure> {
+        for step in steps {
+            let encoded = self.client.encode(step);
+            encoded.map_err(|error| self.refused(&error.into()))?;
+        }
+        Ok(())
+    }
+
+    async fn run_step(&mut self, step: &StepRequest, events: &EventSink) -> Result<Step, Failure> {
+        self.phase = match step.role {
+            Role::Warmup => Phase::Warmup,
+            Role::Measured | Role::Profiled => Phase::Measure,
+        };
+        let done = self.client.run(step, events).await;
+        done.map_err(|error| self.refused(&error))
+    }
+
+    /// Leaves the server as it is.
+    async fn stop(&mut self, _: Urgency) -> Stop {
+        Stop {
+            polite: true,
+            ms: 0,
+            leaks: Vec::new(),
+        }
+    }
+}
