@@ -4,6 +4,7 @@
 //! Data flows one way: `cli` -> `config` -> `plan` -> `execute` -> events and `record` -> `stats` -> `report`.
 //! `docs/architecture.md` is the map of the rooms.
 
+mod background;
 mod checkpoint;
 mod cli;
 mod clock;

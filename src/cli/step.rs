@@ -29,7 +29,7 @@ pub(crate) struct StepArgs {
     /// Measured steps per engine start, at each point of a sweep [default: 3; of load 1]
     #[arg(long, value_name = "K", help_heading = "Measurement")]
     pub steps: Option<u32>,
-    /// Unmeasured full steps before them [default: 1]
+    /// Unmeasured full steps before them, at each point of a sweep [default: 1]
     #[arg(long, value_name = "K", help_heading = "Measurement")]
     pub warmup: Option<u32>,
     /// Seed of prompts, arrivals and orders [default: 0]

@@ -41,6 +41,6 @@ pub(crate) use request::LoadRequest;
 pub(crate) use schema::json_schema;
 pub(crate) use settings::{
     CellSettings, CheckpointRef, Matrix, MatrixSource, ModelSettings, OnlineSettings, Origin,
-    PrecisionSettings, Python, RunSettings, Settings, Sourced,
+    PrecisionSettings, Python, RunSettings, Settings, Sourced, StepPlace,
 };
 pub use settings::{FanOut, Limits};

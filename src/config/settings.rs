@@ -15,7 +15,7 @@ use super::setting::Setting;
 use super::values;
 use crate::device::Platform;
 use crate::load::Api;
-use crate::record::{Inference, Ramp};
+use crate::record::{Inference, Ramp, Role};
 use crate::stats::Slo;
 use crate::units::{CellId, Mode, ModelId, PrecisionId};
 use crate::workload::WorkloadSpec;
@@ -219,12 +219,41 @@ impl RunSettings {
         }
     }
 
-    /// Steps of one engine start: warm-up, then those of each point.
-    pub(crate) fn steps_of_a_start(&self) -> u32 {
-        self.steps
-            .saturating_mul(self.points())
-            .saturating_add(self.warmup)
+    /// Where the step with this index stands: at each point warm-up comes first.
+    pub(crate) fn place(&self, index: u32) -> StepPlace {
+        let each = (self.warmup + self.steps).max(1);
+        let (point, within) = (index / each, index % each);
+        let (role, before, at_each) = match within.checked_sub(self.warmup) {
+            None => (Role::Warmup, within, self.warmup),
+            Some(measured) => (Role::Measured, measured, self.steps),
+        };
+        StepPlace {
+            point,
+            role,
+            number: point * at_each + before + 1,
+            of: at_each * self.points(),
+        }
     }
+
+    /// Steps of one engine start: at each point warm-up, then the measured ones.
+    pub(crate) fn steps_of_a_start(&self) -> u32 {
+        self.warmup
+            .saturating_add(self.steps)
+            .saturating_mul(self.points())
+    }
+}
+
+/// Which of an engine start's steps one is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StepPlace {
+    /// The point of the sweep, counted from 0.
+    pub point: u32,
+    /// Warm-up or measured.
+    pub role: Role,
+    /// Counted from 1 over all steps of its role.
+    pub number: u32,
+    /// Of this many.
+    pub of: u32,
 }
 
 /// How the requests of online steps are sent. Several rates or several limits make a sweep: see

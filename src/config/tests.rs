@@ -542,7 +542,7 @@ fn an_online_table_is_merged_with_flags_and_waits_for_its_mode() {
     2.5 requests/s, burstiness 0.5, at most 8 at a time
     all at once, at most 8 at a time
     ");
-    assert_eq!(settings.run.steps_of_a_start(), 1 + 3 * 3);
+    assert_eq!(settings.run.steps_of_a_start(), (1 + 3) * 3);
     let settings = load_text(&text, &|r| {
         r.flags.give(&MODE, ["online"]);
         r.flags.give(&NUM_PROMPTS, ["5"]);

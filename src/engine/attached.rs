@@ -79,11 +79,9 @@ impl Session for AttachedSession {
     }
 
     async fn prepare(&mut self, steps: &[StepRequest]) -> Result<(), Failure> {
-        for step in steps {
-            let encoded = self.client.encode(step);
-            encoded.map_err(|error| self.refused(&error.into()))?;
-        }
-        Ok(())
+        self.client
+            .check(steps)
+            .map_err(|error| self.refused(&error))
     }
 
     async fn run_step(&mut self, step: &StepRequest, events: &EventSink) -> Result<Step, Failure> {

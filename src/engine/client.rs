@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{LoadShape, StepRequest};
+use crate::background;
 use crate::clock;
 use crate::config::FanOut;
 use crate::event::{Event, EventSink};
 use crate::load::{
     Control, Driven, Expected, Glimpse, Limit, Load, LoadError, Request, RequestEncoder, Timeouts,
-    UnequalLengths, allow_streams, drive, made_ahead,
+    UnequalLengths, allow_streams, drive, groups, made_ahead,
 };
 use crate::record::{FailureKind, Step};
 
@@ -112,9 +113,12 @@ impl Client {
         Ok(error.map_or(Ok(()), Err))
     }
 
-    /// The requests of a step's batch.
-    pub(crate) fn encode(&self, step: &StepRequest) -> Result<Vec<Request>, UnequalLengths> {
-        self.encoder.encode_batch(&step.batch, self.n_in_one())
+    /// Whether all steps can be encoded: what cannot is better said before the first.
+    pub(crate) fn check(&self, steps: &[StepRequest]) -> Result<(), ClientError> {
+        for step in steps {
+            groups(&step.batch, self.n_in_one())?;
+        }
+        Ok(())
     }
 
     /// Empties the prefix cache, sends the step and waits for its end.
@@ -131,7 +135,10 @@ impl Client {
                 text: text.to_owned(),
             });
         }
-        let batch = self.encode(step)?;
+        let (encoder, n_in_one) = (self.encoder.clone(), self.n_in_one());
+        let batch = Arc::clone(&step.batch);
+        // Before the step's clock, and beside the loop that hears signals.
+        let batch = background::run(move || encoder.encode_batch(&batch, n_in_one)).await?;
         let load = self.load(&step.load, batch.len());
         let requests = self.with_more(batch, step).map_err(LoadError::from)?;
         let begin_ns = clock::mono_ns();

@@ -39,6 +39,7 @@ pub(crate) fn session(id: &str, plan: &Plan, argv: Vec<String>) -> Session {
         plan: PlanInfo {
             blocks: settings.run.blocks,
             warmup: settings.run.warmup,
+            warmup_at_each_point: settings.run.points() > 1,
             steps: settings.run.steps,
             points: settings.run.points(),
         },

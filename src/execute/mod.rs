@@ -115,7 +115,18 @@ pub(crate) async fn execute<E: Engine>(
 /// Engine start after engine start.
 async fn measure<E: Engine>(run: &mut Run<'_>, engine: &E) -> Result<Tally, ExecuteError> {
     let mut requests = Requests::default();
-    let states = announce(run, &mut requests)?;
+    let interrupt = run.interrupt;
+    let states = tokio::select! {
+        biased;
+        signal = interrupt.first() => {
+            run.events.emit(Event::Interrupted { signal });
+            return Ok(Tally {
+                interrupted: Some(signal),
+                ..Tally::default()
+            });
+        }
+        states = announce(run, &mut requests) => states?,
+    };
     let slots = slots(run.plan, &states);
     let mut tally = Tally {
         kept: kept(run.plan, &states),
@@ -157,14 +168,17 @@ async fn measure<E: Engine>(run: &mut Run<'_>, engine: &E) -> Result<Tally, Exec
 }
 
 /// Writes the record of every planned cell, skipped ones too, and finds out what a resumed session already has.
-fn announce(run: &mut Run<'_>, requests: &mut Requests) -> Result<Vec<ResumeState>, ExecuteError> {
+async fn announce(
+    run: &mut Run<'_>,
+    requests: &mut Requests,
+) -> Result<Vec<ResumeState>, ExecuteError> {
     let mut records = Vec::with_capacity(run.plan.cells.len());
     for cell in &run.plan.cells {
         let runs = cell.vocabulary.as_ref().filter(|_| cell.skip.is_none());
-        let sha256 = runs
-            .map(|v| requests.steps(run.plan, v))
-            .transpose()?
-            .map(|steps| steps.sha256);
+        let sha256 = match runs {
+            Some(vocabulary) => Some(requests.steps(run.plan, vocabulary).await?.sha256),
+            None => None,
+        };
         records.push(describe::cell(run.plan, cell, run.session, sha256));
     }
     // First ask for all, then write: a refusal must leave everything as it was.

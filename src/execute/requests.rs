@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::describe::MAIN_WORKLOAD;
+use crate::background;
 use crate::config::LoadPoint;
 use crate::engine::{LoadShape, StepRequest, Timed};
 use crate::plan::Plan;
-use crate::record::Role;
 use crate::workload::{self, BatchStream, RequestsError, Vocabulary};
 
 /// The steps of the vocabulary that was last asked for: the cells of a model run next to each other and share them.
@@ -18,7 +18,7 @@ pub(crate) struct Requests {
 /// The steps of one engine start.
 #[derive(Debug, Clone)]
 pub(crate) struct Steps {
-    /// Warm-up first.
+    /// At each point of a sweep, warm-up first.
     pub(crate) requests: Arc<[StepRequest]>,
     /// SHA-256 over all of them, in hexadecimal.
     pub(crate) sha256: String,
@@ -26,7 +26,7 @@ pub(crate) struct Steps {
 
 impl Requests {
     /// Warm-up and measured steps for `vocabulary`.
-    pub(crate) fn steps(
+    pub(crate) async fn steps(
         &mut self,
         plan: &Plan,
         vocabulary: &Vocabulary,
@@ -35,25 +35,18 @@ impl Requests {
             return Ok(steps.clone());
         }
         let run = &plan.settings.run;
-        let made = workload::requests(
-            &plan.settings.workload,
-            run.seed,
-            vocabulary,
-            run.steps_of_a_start(),
-        )?;
+        let (spec, seed) = (plan.settings.workload.clone(), run.seed);
+        let (ids, steps) = (vocabulary.clone(), run.steps_of_a_start());
+        // This may take a minute, in which signals have to be heard.
+        let made = background::run(move || workload::requests(&spec, seed, &ids, steps)).await?;
         let points = run.online.points();
         let stream = BatchStream::new(plan.settings.workload.clone(), run.seed, vocabulary.clone());
         let requests = (0..).zip(made.steps).map(|(index, batch): (u32, _)| {
-            let measured = index.checked_sub(run.warmup);
-            // Warm-up is at the first point.
-            let number = measured.map_or(0, |step| step / run.steps);
-            let LoadPoint { pacing, point } = points[number as usize];
+            let place = run.place(index);
+            let LoadPoint { pacing, point } = points[place.point as usize];
             StepRequest {
                 index,
-                role: match measured {
-                    None => Role::Warmup,
-                    Some(_) => Role::Measured,
-                },
+                role: place.role,
                 workload: MAIN_WORKLOAD.to_owned(),
                 batch,
                 load: LoadShape {

@@ -9,6 +9,7 @@ use super::requests::{Requests, Steps};
 use super::{ExecuteError, Machine, Run, describe, disk, environment};
 use crate::checkpoint::{self, HubCache, Location};
 use crate::clock;
+use crate::config::StepPlace;
 use crate::config::declared::ALLOW_RAY;
 use crate::device::{self, Demand, DeviceError};
 use crate::engine::{Engine, Launch, Session, StepRequest, Urgency};
@@ -218,8 +219,9 @@ async fn drive<S: Session>(
     let steps = match &cell.vocabulary {
         Some(vocabulary) => requests
             .steps(run.plan, vocabulary)
+            .await
             .map_err(|e| Break::Fatal(e.into()))?,
-        None => learn_steps(run, cell, start, requests)?,
+        None => learn_steps(run, cell, start, requests).await?,
     };
     session.prepare(&steps.requests).await?;
     let mut phase = None;
@@ -261,13 +263,7 @@ async fn run_step<S: Session>(
     events: &EventSink,
 ) -> Result<Option<Step>, Break> {
     let settings = &run.plan.settings.run;
-    let (number, of) = match request.role {
-        Role::Warmup => (request.index + 1, settings.warmup),
-        Role::Measured | Role::Profiled => (
-            request.index + 1 - settings.warmup,
-            settings.steps * settings.points(),
-        ),
-    };
+    let StepPlace { number, of, .. } = settings.place(request.index);
     let point = (settings.points() > 1).then_some(request.load.point);
     events.emit(Event::StepBegun {
         role: request.role,
@@ -336,7 +332,7 @@ async fn run_step<S: Session>(
 }
 
 /// The steps of a cell whose checkpoint was not here to be read when the plan was made (a hub's): now it is.
-fn learn_steps(
+async fn learn_steps(
     run: &mut Run<'_>,
     cell: &PlannedCell,
     start: &EngineStart,
@@ -357,6 +353,7 @@ fn learn_steps(
     };
     let steps = requests
         .steps(run.plan, &vocabulary)
+        .await
         .map_err(|e| Break::Fatal(e.into()))?;
     let record = describe::cell(run.plan, cell, run.session, Some(steps.sha256.clone()));
     // Pending writes are the store's own business.

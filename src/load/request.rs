@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::target::{Api, Target};
-use crate::workload::{Batch, Sampling};
+use crate::workload::{Batch, Sample, Sampling};
 
 /// One HTTP request, ready to be written, and what its answer should be.
 #[derive(Debug, Clone)]
@@ -161,19 +161,8 @@ impl RequestEncoder {
         n_in_one: bool,
     ) -> Result<Vec<Request>, UnequalLengths> {
         let mut requests = Vec::new();
-        let groups = if n_in_one {
-            batch.samples.chunk_by(|a, b| a.group == b.group).collect()
-        } else {
-            batch.samples.chunks(1).collect::<Vec<_>>()
-        };
-        for group in groups {
+        for group in groups(batch, n_in_one)? {
             let prompt = &batch.prompts[group[0].group as usize];
-            if let Some(other) = group
-                .iter()
-                .find(|s| s.output_tokens != group[0].output_tokens)
-            {
-                return Err(UnequalLengths(group[0].output_tokens, other.output_tokens));
-            }
             let choices = group
                 .iter()
                 .map(|sample| Expected {
@@ -210,6 +199,22 @@ impl RequestEncoder {
     }
 }
 
+/// The samples of a batch, those of one request together.
+pub(crate) fn groups(batch: &Batch, n_in_one: bool) -> Result<Vec<&[Sample]>, UnequalLengths> {
+    let groups: Vec<&[Sample]> = if n_in_one {
+        batch.samples.chunk_by(|a, b| a.group == b.group).collect()
+    } else {
+        batch.samples.chunks(1).collect()
+    };
+    for group in &groups {
+        let length = group[0].output_tokens;
+        if let Some(other) = group.iter().find(|s| s.output_tokens != length) {
+            return Err(UnequalLengths(length, other.output_tokens));
+        }
+    }
+    Ok(groups)
+}
+
 /// Samples of one prompt that ask for different lengths cannot share a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the samples of one prompt ask for {0} and {1} tokens, and one request has one max_tokens")]
@@ -236,7 +241,6 @@ fn words(ids: &[u32]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workload::Sample;
 
     fn encoder(api: Api) -> RequestEncoder {
         RequestEncoder {

@@ -86,8 +86,7 @@ fn steps_s(settings: &Settings, step_s: f64) -> f64 {
         ) => step_s.max(requests / f64::midpoint(from_per_s, to_per_s)),
     };
     let points: Vec<f64> = run.online.points().iter().map(at).collect();
-    let warmup_s = points.first().copied().unwrap_or(step_s);
-    f64::from(run.warmup) * warmup_s + f64::from(run.steps) * points.iter().sum::<f64>()
+    f64::from(run.warmup + run.steps) * points.iter().sum::<f64>()
 }
 
 /// One engine start, by what the same cell took before.

@@ -44,6 +44,9 @@ pub(crate) fn of(
         what["online"] = online
             .map(|(path, value)| (path.to_owned(), value))
             .collect();
+        if run.points() > 1 {
+            what["warmup_at"] = "each point".into();
+        }
     }
     hex(&Sha256::digest(canonical(what).to_string()))
 }

@@ -130,13 +130,14 @@ impl Text<'_> {
         )?;
         writeln!(
             out,
-            "{:LEFT$}  {} warm-up + {} measured on each engine start; {} a cell",
+            "{:LEFT$}  {}{} warm-up + {} measured on each engine start; {} a cell",
             "steps",
-            run.warmup,
             match run.points() {
-                1 => run.steps.to_string(),
-                points => format!("{points} points x {}", run.steps),
+                1 => String::new(),
+                points => format!("at each of {points} points "),
             },
+            run.warmup,
+            run.steps,
             counted(run.blocks as usize, "engine start", "engine starts"),
         )?;
         if let (Some(until), Some(most)) = (run.inference.until, run.inference.max_blocks) {

@@ -56,6 +56,7 @@ pub(crate) fn session(id: &str) -> Session {
         plan: PlanInfo {
             blocks: 1,
             warmup: 1,
+            warmup_at_each_point: false,
             steps: 3,
             points: 1,
         },

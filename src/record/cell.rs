@@ -111,6 +111,9 @@ pub struct PlanInfo {
     pub blocks: u32,
     /// Unmeasured steps per engine start.
     pub warmup: u32,
+    /// Whether that many come before the measured steps of each point of a sweep; otherwise before its first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub warmup_at_each_point: bool,
     /// Measured steps per engine start, at each point of a sweep.
     pub steps: u32,
     /// Points of the sweep.

@@ -121,7 +121,7 @@ impl CellRecord {
     }
 
     /// The record taken apart by points: each part is a whole record with the steps of one point, in the order in
-    /// which these were measured; warm-up goes with the first. One part, the record itself, outside a sweep.
+    /// which these were measured, its warm-up among them. One part, the record itself, outside a sweep.
     pub fn by_point(&self) -> impl Iterator<Item = (Option<Point>, Cow<'_, Self>)> {
         let mut points = self.points();
         let sweep = points.len() > 1;
@@ -142,7 +142,9 @@ impl CellRecord {
     fn at(&self, point: Option<Point>, first: bool) -> Self {
         let is_here = |step: &&Step| match step.role {
             Role::Measured => step.point == point,
-            Role::Warmup | Role::Profiled => first,
+            // Earlier versions warmed up at the first point alone.
+            Role::Warmup => step.point == point || (step.point.is_none() && first),
+            Role::Profiled => first,
         };
         let part = |start: &EngineStart| {
             start.with_steps(start.steps.iter().filter(is_here).cloned().collect())

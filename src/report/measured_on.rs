@@ -149,18 +149,27 @@ fn workload(w: &WorkloadRow, cells: usize) -> String {
 }
 
 fn session(s: &SessionRow) -> String {
+    let steps = match (s.plan.points, s.plan.warmup_at_each_point) {
+        (1, _) => format!(
+            "({} warm-up + {} measured steps)",
+            s.plan.warmup, s.plan.steps
+        ),
+        (points, false) => format!(
+            "({} warm-up + {points} points x {} measured steps)",
+            s.plan.warmup, s.plan.steps
+        ),
+        (points, true) => format!(
+            "{points} points x ({} warm-up + {} measured steps)",
+            s.plan.warmup, s.plan.steps
+        ),
+    };
     let mut line = format!(
-        "session {}: {}, rollbench {}, {}; {} x ({} warm-up + {} measured steps) a cell",
+        "session {}: {}, rollbench {}, {}; {} x {steps} a cell",
         s.id,
         s.started.strftime("%Y-%m-%d %H:%M:%S UTC"),
         s.rollbench,
         s.matrix.source,
         s.plan.blocks,
-        s.plan.warmup,
-        match s.plan.points {
-            1 => s.plan.steps.to_string(),
-            points => format!("{points} points x {}", s.plan.steps),
-        }
     );
     if let Some(earlier) = &s.resumes {
         let _ = write!(line, "; goes on with {earlier}");

@@ -62,6 +62,17 @@ pub(crate) fn requests(
     vocabulary: &Vocabulary,
     steps: u32,
 ) -> Result<Requests, RequestsError> {
+    drawn(spec, seed, seed, vocabulary, steps)
+}
+
+/// The same, with a shared prefix that follows from a seed of its own.
+pub(super) fn drawn(
+    spec: &WorkloadSpec,
+    seed: u64,
+    prefix_seed: u64,
+    vocabulary: &Vocabulary,
+    steps: u32,
+) -> Result<Requests, RequestsError> {
     spec.check()?;
     let ids = Ids::of(vocabulary)?;
     let slots = slots(spec, seed);
@@ -72,7 +83,7 @@ pub(crate) fn requests(
     check_variety(&prompts, spec.shared_prefix, &ids, steps)?;
     let samples = samples(&slots);
 
-    let mut random = stream(seed, PREFIX_STREAM);
+    let mut random = stream(prefix_seed, PREFIX_STREAM);
     let prefix: Vec<u32> = (0..spec.shared_prefix)
         .map(|_| ids.draw(&mut random))
         .collect();

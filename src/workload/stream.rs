@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::batch::{Batch, Vocabulary};
-use super::generate::{RequestsError, requests};
+use super::generate::{RequestsError, drawn};
 use super::spec::WorkloadSpec;
 
-/// Batches by number, each with prompts of its own: a pure function of specification, seed and number.
+/// Batches by number, each with prompts of its own after the prefix that all share: a pure function of specification, seed and number.
 #[derive(Debug, Clone)]
 pub struct BatchStream {
     spec: WorkloadSpec,
@@ -40,7 +40,7 @@ impl BatchStream {
         let seed = self
             .seed
             .wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let made = requests(&self.spec, seed, &self.vocabulary, 1)?;
+        let made = drawn(&self.spec, seed, self.seed, &self.vocabulary, 1)?;
         Ok(Arc::clone(&made.steps[0]))
     }
 }
@@ -71,5 +71,21 @@ mod tests {
         assert_ne!(first[0], first[1]);
         let later = stream().starting_at(1).next().expect("without end");
         assert_eq!(later.prompts, first[1]);
+    }
+
+    #[test]
+    fn all_batches_share_the_prefix_of_the_steps() {
+        let vocabulary = Vocabulary {
+            size: 1000,
+            special: Vec::new(),
+        };
+        let spec = WorkloadSpec {
+            shared_prefix: 5,
+            ..WorkloadSpec::fixed(2, 1, 8, 4)
+        };
+        let steps = crate::workload::requests(&spec, 7, &vocabulary, 1).expect("possible");
+        let prefix = &steps.steps[0].prompts[0][..5];
+        let mut batches = BatchStream::new(spec, 7, vocabulary).take(3);
+        assert!(batches.all(|batch| batch.prompts.iter().all(|p| &p[..5] == prefix)));
     }
 }

@@ -63,7 +63,7 @@ fn a_sweep_is_printed_as_json_and_kept_as_a_record() {
         panic!("one start");
     };
     assert_eq!(start.status, StartStatus::Complete);
-    assert_eq!(start.steps.len(), 3, "a warm-up and two points");
+    assert_eq!(start.steps.len(), 4, "two points, each with a warm-up");
     record.validate().expect("believable");
     for step in &start.steps {
         let sidecar = step.detail.as_ref().expect("token times");
@@ -72,7 +72,7 @@ fn a_sweep_is_printed_as_json_and_kept_as_a_record() {
     }
     // Every step had prompts of its own: no prefix cache could know one.
     let mut keys: Vec<u32> = mock.truth().requests.iter().map(|r| r.key).collect();
-    assert_eq!(keys.len(), 1 + 3 * 8);
+    assert_eq!(keys.len(), 1 + 4 * 8);
     keys.sort_unstable();
     keys.dedup();
     assert!(keys.len() > 20, "{keys:?}");

@@ -193,7 +193,7 @@ fn a_sweep_is_measured_on_one_server_a_cell_and_survives_a_kill() {
                 .map(|step| step.point.expect("online").to_string())
                 .collect::<Vec<_>>()
         };
-        assert_eq!(told(Role::Warmup), ["100 requests/s"]);
+        assert_eq!(told(Role::Warmup), ["100 requests/s", "all at once"]);
         let expected = [
             "100 requests/s",
             "100 requests/s",

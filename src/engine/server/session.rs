@@ -146,12 +146,9 @@ impl Session for ServerSession {
     }
 
     async fn prepare(&mut self, steps: &[StepRequest]) -> Result<(), Failure> {
-        // Encoding belongs before each step's clock; what cannot be encoded is said before the first.
-        for step in steps {
-            let encoded = self.client.encode(step);
-            encoded.map_err(|error| self.refused(&error.into()))?;
-        }
-        Ok(())
+        self.client
+            .check(steps)
+            .map_err(|error| self.refused(&error))
     }
 
     async fn run_step(&mut self, step: &StepRequest, events: &EventSink) -> Result<Step, Failure> {
