@@ -2,10 +2,12 @@
 //! would hide whether the user said it, and then it would beat the configuration file.
 
 mod load;
+mod profile;
 mod step;
 
 pub(crate) use crate::config::OnlineFlags as OnlineArgs;
 pub(crate) use load::LoadArgs;
+pub(crate) use profile::ProfileArgs;
 pub(crate) use step::{FanOutArg, StepArgs};
 
 use std::path::PathBuf;
@@ -68,6 +70,12 @@ pub(crate) enum Command {
     /// and a prompt token, and from these the makespan of other lengths or another number of requests. What was
     /// measured with equal lengths shows none of that and is refused.
     Predict(PredictArgs),
+    /// Read profiles and say where the time of a decode step went; against another, why it is faster or slower
+    ///
+    /// Reads Chrome traces of PyTorch's profiler (plain or gzip) and Ascend's tables, whoever took them. Every instant of a
+    /// step is attributed once, so that categories and idle add up to its period. Rules tell categories by kernel names;
+    /// linear layers are told apart by the path they took.
+    Profile(ProfileArgs),
     /// Make a configuration of a verl run script, Hydra overrides or YAML, each value with its origin
     ///
     /// Reads actor_rollout_ref.rollout.*, data.* and trainer.*, follows the script's own variables, and lists what it did

@@ -62,6 +62,15 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, CommandError> {
             args.smallest_effect.unwrap_or(SMALLEST_EFFECT),
             format(args.markdown, false, args.json),
         ),
+        Command::Profile(args) => commands::profile::run(
+            &commands::profile::Options {
+                paths: args.paths,
+                against: args.against,
+                rules: args.rules,
+                top: args.top.unwrap_or(15),
+            },
+            format(args.markdown, args.csv, args.json),
+        ),
         Command::ImportVerl(args) => commands::import_verl::run(&args.file, args.out.as_deref()),
         Command::Schema { of } => schema(of),
         Command::Completions { shell } => completions(shell),

@@ -20,6 +20,7 @@ mod load;
 mod output;
 mod plan;
 mod process;
+mod profile;
 mod progress;
 mod record;
 mod report;
@@ -62,6 +63,10 @@ pub mod testing {
     /// The guard, without an engine.
     pub mod process {
         pub use crate::process::{Guard, GuardedCommand, RunDir, SpawnError};
+    }
+    /// Readers of profiles, for whatever bytes.
+    pub mod profile {
+        pub use crate::profile::{digest_bytes, digest_file};
     }
     /// Records, as a run leaves them.
     pub mod record {

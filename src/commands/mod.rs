@@ -11,6 +11,7 @@ pub(crate) mod load;
 mod measure;
 pub(crate) mod plan;
 pub(crate) mod predict;
+pub(crate) mod profile;
 pub(crate) mod run;
 pub(crate) mod setup;
 pub(crate) mod summarize;

@@ -13,6 +13,7 @@ mod measured_on;
 mod model;
 mod paced;
 mod prediction;
+mod profile;
 mod sets;
 mod summary;
 #[cfg(test)]
@@ -24,6 +25,7 @@ mod write;
 
 pub(crate) use model::Summary;
 pub(crate) use prediction::{PredictedRow, Prediction, render_prediction};
+pub(crate) use profile::{ProfileReport, render_profile};
 pub(crate) use sets::render_sets;
 pub(crate) use write::write_all;
 pub use write::{Format, read, render};

@@ -3,8 +3,12 @@
 mod config_errors;
 mod diagnostic;
 mod plan;
+mod profile;
 mod results;
 mod setup;
 mod site;
 mod summarize;
 mod workload;
+
+#[path = "../support/trace.rs"]
+mod trace;

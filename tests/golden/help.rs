@@ -10,6 +10,7 @@ const COMMANDS: [&str; 11] = [
     "compare",
     "load",
     "predict",
+    "profile",
     "import-verl",
     "setup",
     "clean",

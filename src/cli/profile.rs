@@ -1,0 +1,31 @@
+//! `profile`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// `profile`.
+#[derive(Debug, Args)]
+pub(crate) struct ProfileArgs {
+    /// Traces, or folders of them: Chrome traces (plain or gzip), Ascend's kernel_details.csv or op_statistic.csv
+    #[arg(value_name = "DIR|FILE", required = true)]
+    pub paths: Vec<PathBuf>,
+    /// Explain what they gain or lose against this one, such as the BF16 profile
+    #[arg(long, value_name = "DIR|FILE")]
+    pub against: Option<PathBuf>,
+    /// Rules from kernel names to categories, tried before the built-in ones
+    #[arg(long, value_name = "FILE")]
+    pub rules: Option<PathBuf>,
+    /// Kernels to list [default: 15]
+    #[arg(long, value_name = "N")]
+    pub top: Option<usize>,
+    /// Print Markdown, for an issue
+    #[arg(long, group = "profile_format")]
+    pub markdown: bool,
+    /// Print CSV, one row a category, units in the column names
+    #[arg(long, group = "profile_format")]
+    pub csv: bool,
+    /// Print JSON, with the times of every step
+    #[arg(long, group = "profile_format")]
+    pub json: bool,
+}
