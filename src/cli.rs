@@ -200,6 +200,9 @@ pub(crate) struct SummarizeArgs {
     /// the log of a verl run
     #[arg(long, value_name = "TIMES|LOG")]
     pub step_time: Option<String>,
+    /// Write the summary's files also into a folder without records of rollbench; never over a file of somebody else
+    #[arg(long)]
+    pub write: bool,
 }
 
 /// `compare`.

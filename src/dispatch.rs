@@ -33,7 +33,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, CommandError> {
             } else {
                 format(args.markdown, args.csv, args.json)
             };
-            commands::summarize::run(&args.dir, format, args.step_time.as_deref())
+            commands::summarize::run(&args.dir, format, args.step_time.as_deref(), args.write)
         }
         Command::Compare(args) => commands::compare::run(
             &args.base,

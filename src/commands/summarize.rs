@@ -5,20 +5,23 @@ use std::path::Path;
 use crate::error::{CommandError, Exit, PathError};
 use crate::output::{self, note};
 use crate::record::results_dir;
-use crate::report::{self, Format, Summary};
+use crate::report::{self, Format, Summary, Written};
 use crate::stats::net::StepTime;
 
 /// Summarises `dir`: the folder that was given as `--out`, or its `benchmark_results`. Exit 1 if a file had to be passed
-/// over, 3 if there is no such folder.
+/// over, a result of another program has no answered request, or there is no result; 3 if there is no such folder.
+///
+/// Files are written only beside records of rollbench, or with `write`.
 ///
 /// With `step_time`, the summary also says what the speed-ups mean for a training step of these times.
 pub(crate) fn run(
     dir: &Path,
     format: Format,
     step_time: Option<&str>,
+    write: bool,
 ) -> Result<Exit, CommandError> {
     let times = step_time.map(self::step_time).transpose()?;
-    show_with(&results_dir(dir), format, times)
+    show_with(&results_dir(dir), format, times, write)
 }
 
 /// `gen=100,rest=60`, or the name of a log.
@@ -39,11 +42,15 @@ fn step_time(text: &str) -> Result<StepTime, CommandError> {
 /// Reads the records in `results`, writes the summary's files beside them, and shows the summary: data on stdout, the
 /// rest on stderr. A folder that cannot be written is no reason not to show it.
 pub(crate) fn show(results: &Path, format: Format) -> Result<Exit, CommandError> {
-    show_with(results, format, None)
+    show_with(results, format, None, false)
 }
 
 /// The same, without showing the summary.
 pub(crate) fn write(results: &Path) -> Result<Summary, CommandError> {
+    read_and_write(results, false)
+}
+
+fn read_and_write(results: &Path, asked: bool) -> Result<Summary, CommandError> {
     let summary = report::read(results).map_err(|error| {
         CommandError::new(Exit::Environment, error)
             .hint("give the folder that a run wrote to (its --out, or benchmark_results in it)")
@@ -51,21 +58,41 @@ pub(crate) fn write(results: &Path) -> Result<Summary, CommandError> {
     for file in &summary.passed_over {
         note(format_args!("passed over {}: {}", file.file, file.reason));
     }
-    if let Err(PathError { source, .. }) = report::write_all(results, &summary) {
-        note(format_args!(
+    if is_empty(&summary) {
+        return Ok(summary);
+    }
+    match report::write_all(results, &summary, asked) {
+        Ok(Written::All) => {}
+        Ok(Written::NotAsked) => note(format_args!(
+            "nothing was written: {} holds no record of rollbench (with --write, summary.txt, .md, .csv, .json and \
+             steps.csv would go there)",
+            results.display()
+        )),
+        Ok(Written::InTheWay(files)) => note(format_args!(
+            "the summary's files were not written: {} in {} is not of rollbench (move it away, or keep what is shown \
+             here: --markdown, --csv, --json)",
+            files.join(", "),
+            results.display()
+        )),
+        Err(PathError { source, .. }) => note(format_args!(
             "the summary's files were not written to {}: {source}",
             results.display()
-        ));
+        )),
     }
     Ok(summary)
+}
+
+fn is_empty(summary: &Summary) -> bool {
+    summary.cells.is_empty() && summary.imported.is_empty()
 }
 
 fn show_with(
     results: &Path,
     format: Format,
     times: Option<StepTime>,
+    asked: bool,
 ) -> Result<Exit, CommandError> {
-    let summary = write(results)?;
+    let summary = read_and_write(results, asked)?;
     // Not in the files: they follow from the records alone.
     let summary = match times {
         Some(times) => summary.with_step_time(times),
@@ -73,9 +100,12 @@ fn show_with(
     };
     let bytes = report::render(&summary, format).map_err(anyhow::Error::from)?;
     output::data(&bytes).map_err(anyhow::Error::from)?;
-    Ok(if summary.passed_over.is_empty() {
-        Exit::Done
-    } else {
-        Exit::Partial
-    })
+    let failed = summary.imported.iter().any(|row| row.failed_cell);
+    Ok(
+        if summary.passed_over.is_empty() && !failed && !is_empty(&summary) {
+            Exit::Done
+        } else {
+            Exit::Partial
+        },
+    )
 }

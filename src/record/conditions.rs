@@ -60,7 +60,7 @@ const STEPS: &[(&str, Words)] = &[
 
 /// Everything that makes a measurement comparable with another one.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) struct Conditions {
+pub struct Conditions {
     /// In words that follow "measured", by name.
     stated: BTreeMap<String, String>,
     /// Conditions that two models never share, such as the token ids of their vocabularies.
@@ -149,6 +149,15 @@ impl Conditions {
         found
     }
 
+    /// Of a result of another program, which says these things of itself.
+    pub(super) fn stated<const N: usize>(conditions: [(&str, String); N]) -> Self {
+        let stated = conditions.map(|(name, words)| (name.to_owned(), words));
+        Self {
+            stated: stated.into(),
+            ..Self::default()
+        }
+    }
+
     /// What another model can share.
     pub(crate) fn across_models(&self) -> Self {
         Self {
@@ -161,6 +170,12 @@ impl Conditions {
     pub(crate) fn unlike(&self, baseline: &Self) -> Vec<Unlike> {
         let mut unlike = differing(&self.stated, &baseline.stated);
         unlike.extend(differing(&self.of_model, &baseline.of_model));
+        // What both have says more than what one has not.
+        unlike.sort_by_key(|u| {
+            [&u.here, &u.there]
+                .iter()
+                .any(|w| w.starts_with("without "))
+        });
         let in_words = |(prompt, output): (u64, u64)| {
             format!("with {prompt} prompt and {output} output tokens in a step")
         };

@@ -1,11 +1,14 @@
 //! Results of `vllm bench throughput` and `vllm bench serve`, taken as what they are: each number is measured, or it
 //! cannot be known. Nothing is derived from the numbers that such a file does not carry.
 
+use std::fmt::Write as _;
+
 use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::layout::foreign_name;
+use super::conditions::Conditions;
+use super::layout::{ForeignName, foreign_name, sweep_name};
 
 /// Which program wrote a foreign result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -47,6 +50,10 @@ pub struct Foreign {
 /// One result of a foreign file: only what it says itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ForeignResult {
+    /// The load as the file states it: results of two loads are never put into one number, nor compared.
+    pub conditions: Conditions,
+    /// The same in short, such as `64 requests, at most 8 at a time`.
+    pub load: String,
     /// The whole benchmark.
     pub elapsed_s: f64,
     /// Requests that were answered.
@@ -61,8 +68,9 @@ pub struct ForeignResult {
     pub latencies_ms: IndexMap<String, f64>,
 }
 
-/// Reads the text of the foreign file called `file`; `Err` says why it cannot be taken.
-pub(crate) fn import(file: &str, text: &str) -> Result<Foreign, String> {
+/// Reads the text of the foreign file called `file` in the folder called `folder`; `Err` says why it cannot be taken.
+pub(crate) fn import(file: &str, folder: &str, text: &str) -> Result<Foreign, String> {
+    let mut model_id = None;
     let mut tool = None;
     let mut results = Vec::new();
     for value in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
@@ -78,11 +86,22 @@ pub(crate) fn import(file: &str, text: &str) -> Result<Foreign, String> {
         if *tool.get_or_insert(this) != this {
             return Err("holds results of two different programs".to_owned());
         }
+        let model = object.get("model_id").and_then(Value::as_str);
+        model_id = model_id.or(model.map(str::to_owned));
         results.push(result);
     }
     let tool = tool.ok_or_else(unknown)?;
     let stem = file.strip_suffix(".json").unwrap_or(file);
-    let name = foreign_name(stem).ok_or_else(|| {
+    let of_sweep = sweep_name(folder).map(|served| ForeignName {
+        model: model_id
+            .as_deref()
+            .and_then(|id| id.rsplit('/').next())
+            .unwrap_or("model")
+            .to_owned(),
+        precision: served,
+        run: stem.rsplit_once("run=").and_then(|(_, n)| n.parse().ok()),
+    });
+    let name = of_sweep.or_else(|| foreign_name(stem)).ok_or_else(|| {
         format!("result of {tool} whose name is not <model>_<precision>[_runN].json")
     })?;
     Ok(Foreign {
@@ -100,11 +119,21 @@ fn unknown() -> String {
 }
 
 fn throughput(object: &Map<String, Value>) -> Result<ForeignResult, String> {
+    let (requests, total_tokens) = (
+        count(object, "num_requests")?,
+        count(object, "total_num_tokens")?,
+    );
     let result = ForeignResult {
+        conditions: Conditions::stated([
+            ("tool", format!("by {}", Tool::BenchThroughput)),
+            ("amount", format!("for {requests} requests")),
+            ("tokens", format!("with {total_tokens} tokens")),
+        ]),
+        load: format!("{requests} requests"),
         elapsed_s: positive(object, "elapsed_time")?,
-        requests: count(object, "num_requests")?,
+        requests,
         failed: None,
-        total_tokens: count(object, "total_num_tokens")?,
+        total_tokens,
         output_tokens: None,
         latencies_ms: IndexMap::new(),
     };
@@ -122,17 +151,58 @@ fn serve(object: &Map<String, Value>) -> Result<ForeignResult, String> {
         (None, Some(_)) => count(object, "num_prompts")?.checked_sub(completed),
         (None, None) => None,
     };
+    let input = count(object, "total_input_tokens")?;
+    let asked = match object.get("num_prompts") {
+        Some(_) => count(object, "num_prompts")?,
+        None => completed + failed.unwrap_or(0),
+    };
+    let sent = sent(object);
+    // Of nothing that came back there is no latency, whatever number stands there.
+    let latencies_ms = match completed {
+        0 => IndexMap::new(),
+        _ => latencies(object)?,
+    };
     let result = ForeignResult {
+        conditions: Conditions::stated([
+            ("tool", format!("by {}", Tool::BenchServe)),
+            ("amount", format!("for {asked} requests")),
+            ("sent", sent.clone()),
+            ("prompt tokens", format!("with {input} prompt tokens")),
+            ("output tokens", format!("with {output} output tokens")),
+        ]),
+        load: format!("{asked} requests, {sent}"),
         elapsed_s: positive(object, "duration")?,
         requests: completed,
         failed,
-        total_tokens: count(object, "total_input_tokens")? + output,
+        total_tokens: input + output,
         output_tokens: Some(output),
-        latencies_ms: latencies(object)?,
+        latencies_ms,
     };
     agree(object, "output_throughput", output, &result)?;
     agree(object, "request_throughput", completed, &result)?;
     Ok(result)
+}
+
+/// `4 requests/s with burstiness 0.5, at most 8 at a time`, as far as the file says.
+fn sent(object: &Map<String, Value>) -> String {
+    let number = |key| object.get(key).and_then(Value::as_f64);
+    let mut sent = match object.get("request_rate") {
+        Some(Value::String(rate)) if rate != "inf" => format!("{rate} requests/s"),
+        Some(Value::Number(rate)) => format!("{rate} requests/s"),
+        _ => "all at once".to_owned(),
+    };
+    if let Some(burstiness) = number("burstiness").filter(|b| (b - 1.0).abs() > f64::EPSILON) {
+        let _ = write!(sent, " with burstiness {burstiness}");
+    }
+    for key in ["ramp_up_strategy", "ramp_up_start_rps", "ramp_up_end_rps"] {
+        if let Some(value) = object.get(key).filter(|value| !value.is_null()) {
+            let _ = write!(sent, ", {key} {value}");
+        }
+    }
+    if let Some(limit) = number("max_concurrency") {
+        let _ = write!(sent, ", at most {limit} at a time");
+    }
+    sent
 }
 
 /// Every `<statistic>_<metric>_ms`.
@@ -202,7 +272,7 @@ mod tests {
 "mean_ttft_ms": 30.5, "p99_itl_ms": 12.0, "std_ttft_ms": 0.0, "max_output_tokens_per_s": 70.0}"#;
 
     fn read(stem: &str, text: &str) -> Result<Foreign, String> {
-        import(&format!("{stem}.json"), text)
+        import(&format!("{stem}.json"), "results", text)
     }
 
     #[test]

@@ -51,6 +51,19 @@ pub(crate) struct ForeignName {
     pub(crate) run: Option<u32>,
 }
 
+/// What was served in a folder of `vllm bench sweep`, `SERVE--<settings>-BENCH--<settings>`: the first settings, or
+/// `default` where only the benchmark's were varied. Absent for any other folder.
+pub(crate) fn sweep_name(folder: &str) -> Option<String> {
+    if folder.starts_with("BENCH--") {
+        return Some("default".to_owned());
+    }
+    let served = folder.strip_prefix("SERVE--")?;
+    let served = served
+        .split_once("-BENCH--")
+        .map_or(served, |(served, _)| served);
+    Some(if served.is_empty() { "default" } else { served }.to_owned())
+}
+
 /// Parts `<model>_<precision>[_runN]` at the last `_` (before `_runN`); absent if there is none to part at.
 pub(crate) fn foreign_name(stem: &str) -> Option<ForeignName> {
     let (stem, run) = match stem.rsplit_once("_run") {

@@ -28,7 +28,7 @@ mod validate;
 pub(crate) use atomic::write_atomic;
 pub(crate) use conditions::{Conditions, Unlike};
 pub(crate) use counted::{counted_starts, counted_steps};
-pub(crate) use import::{Foreign, Tool};
+pub(crate) use import::{Foreign, ForeignResult, Tool};
 pub(crate) use layout::{RESULTS, record_name, results_dir};
 pub(crate) use lock::LockHolder;
 pub(crate) use read::{Found, PassedOver, read_results};

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::import::{self, Foreign};
 use super::journal::{self, Entry};
-use super::layout::{journal_dir, record_name};
+use super::layout::{journal_dir, record_name, sweep_name};
 use super::tokens::read_tokens;
 use super::{CellRecord, SCHEMA, lock};
 use crate::error::PathError;
@@ -92,7 +92,11 @@ fn candidates(
     for entry in fs::read_dir(results).map_err(PathError::on("read", results))? {
         let entry = entry.map_err(PathError::on("read", results))?;
         let path = entry.path();
-        if path.extension().is_none_or(|e| e != "json") || path.is_dir() {
+        if path.is_dir() {
+            names.extend(of_sweep(&path));
+            continue;
+        }
+        if path.extension().is_none_or(|e| e != "json") {
             continue;
         }
         match entry.file_name().into_string() {
@@ -109,6 +113,31 @@ fn candidates(
     Ok((names, nameless))
 }
 
+/// The results in a folder of `vllm bench sweep`, relative to the folder above; `summary.json` there repeats them.
+fn of_sweep(folder: &Path) -> Vec<String> {
+    let name = folder.file_name().and_then(|name| name.to_str());
+    let Some(name) = name.filter(|name| sweep_name(name).is_some()) else {
+        return Vec::new();
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|file| file != "summary.json")
+        .filter(|file| Path::new(file).extension().is_some_and(|e| e == "json"))
+        .map(|file| format!("{name}/{file}"))
+        .collect()
+}
+
+/// The name of the folder that the file called `name` lies in.
+fn folder_of(results: &Path, name: &str) -> String {
+    let path = results
+        .canonicalize()
+        .unwrap_or_else(|_| results.to_owned());
+    let path = path.join(name);
+    let folder = path.parent().and_then(Path::file_name);
+    folder.map_or_else(String::new, |folder| folder.to_string_lossy().into_owned())
+}
+
 fn read_one(results: &Path, name: &str, journal: &Overlay) -> Result<Found, String> {
     let bytes = match fs::read(results.join(name)) {
         Ok(bytes) => bytes,
@@ -120,7 +149,7 @@ fn read_one(results: &Path, name: &str, journal: &Overlay) -> Result<Found, Stri
         }
         Err(error) => return Err(format!("cannot be read: {error}")),
     };
-    let mut found = parse(name, &bytes)?;
+    let mut found = parse(results, name, &bytes)?;
     if let Found::Record(record) = &mut found {
         journal.add_to(name, record);
         record.validate()?;
@@ -140,7 +169,7 @@ fn read_details(results: &Path, record: &mut CellRecord) {
 }
 
 /// What the bytes of a file called `name` are; `Err` says why they are nothing.
-fn parse(name: &str, bytes: &[u8]) -> Result<Found, String> {
+fn parse(results: &Path, name: &str, bytes: &[u8]) -> Result<Found, String> {
     #[derive(Deserialize)]
     struct Probe {
         schema: Option<String>,
@@ -164,7 +193,7 @@ fn parse(name: &str, bytes: &[u8]) -> Result<Found, String> {
             Some(Err(error)) if error.is_syntax() || error.is_eof() => {
                 return Err(syntax(text, &error));
             }
-            _ => return import::import(name, text).map(Found::Foreign),
+            _ => return import::import(name, &folder_of(results, name), text).map(Found::Foreign),
         }
     }
     let record: CellRecord = serde_json::from_str(text).map_err(|error| syntax(text, &error))?;
@@ -368,7 +397,7 @@ mod tests {
         let good = builder::done("demo", "bf16", &[&[1.0]]);
         let text = serde_json::to_string_pretty(&good).unwrap();
         assert!(
-            matches!(parse("demo_bf16.json", text.as_bytes()), Ok(Found::Record(r)) if *r == good)
+            matches!(parse(Path::new("results"), "demo_bf16.json", text.as_bytes()), Ok(Found::Record(r)) if *r == good)
         );
     }
 }

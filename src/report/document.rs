@@ -10,6 +10,12 @@ use crate::stats::judged::JudgedBy;
 use crate::stats::{Distribution, Latency};
 use crate::units::Mode;
 
+/// What a summary as text begins with: its first section, whichever that is.
+pub(super) const TITLES: [&str; 4] = [OFFLINE, ONLINE, IMPORTED, "No results."];
+const OFFLINE: &str = "Offline: LLM.generate, all requests at once";
+const ONLINE: &str = "Online: vllm serve, streaming client";
+const IMPORTED: &str = "Imported";
+
 /// A titled part of the summary.
 pub(super) struct Section {
     pub(super) title: String,
@@ -58,8 +64,8 @@ pub(super) fn sections(summary: &Summary) -> Vec<Section> {
             continue;
         }
         let title = match mode {
-            Mode::Offline => "Offline: LLM.generate, all requests at once",
-            Mode::Online => "Online: vllm serve, streaming client",
+            Mode::Offline => OFFLINE,
+            Mode::Online => ONLINE,
         };
         sections.push(table(title, throughput_table(&cells, &mut remarks)));
         if mode == Mode::Online {
@@ -72,7 +78,7 @@ pub(super) fn sections(summary: &Summary) -> Vec<Section> {
     sections.extend(list("The whole training step", steps));
     if !summary.imported.is_empty() {
         sections.push(table(
-            "Imported",
+            IMPORTED,
             imported_table(&summary.imported, &mut remarks),
         ));
     }
@@ -335,14 +341,36 @@ fn imported_table(imported: &[ImportedRow], remarks: &mut Remarks) -> Table {
         "Model",
         "Precision",
         "Measured by",
+        "Load",
         "Runs",
+        "Speed-up",
         "Output tok/s",
         "Total tok/s",
         "Requests/s",
     ];
     let row = |row: &ImportedRow| {
+        let name = format!("{} {}", row.model, row.precision);
+        let mut runs = if row.failed_cell { "failed" } else { "" }.to_owned();
+        if runs.is_empty() {
+            runs = row.runs.to_string();
+        }
+        for remark in &row.remarks {
+            runs += &remarks.add(format!("{name} ({}): {remark}", row.load));
+        }
+        let ratio = match (&row.not_compared, row.speed_up) {
+            (Some(why), _) => format!(
+                "{NONE}{}",
+                remarks.add(format!("{name} ({}): not compared: {why}", row.load))
+            ),
+            (None, ratio) => or_none(ratio, |ratio| {
+                let mark = remarks
+                    .add("no interval: such files do not tell engine starts apart".to_owned());
+                format!("{ratio:.2}x{mark}")
+            }),
+        };
         let output = match row.output_throughput {
             Some(throughput) => number(throughput),
+            None if row.failed_cell => NONE.to_owned(),
             None => format!(
                 "unknown{}",
                 remarks.add(format!(
@@ -355,14 +383,16 @@ fn imported_table(imported: &[ImportedRow], remarks: &mut Remarks) -> Table {
             row.model.clone(),
             row.precision.clone(),
             row.tool.to_string(),
-            row.runs.to_string(),
+            row.load.clone(),
+            runs,
+            ratio,
             output,
-            number(row.total_token_throughput),
-            number(row.request_throughput),
+            or_none(row.total_token_throughput, number),
+            or_none(row.request_throughput, number),
         ]
     };
     Table {
-        labels: 3,
+        labels: 4,
         header: words(&header),
         rows: imported.iter().map(row).collect(),
     }

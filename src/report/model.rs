@@ -321,7 +321,7 @@ pub struct WorkloadRow {
     pub cells: Vec<String>,
 }
 
-/// Results of another program for one cell; several runs are taken together, as sums over sums.
+/// Results of another program for one cell at one load; several runs are taken together, as sums over sums.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ImportedRow {
     /// From the file's name.
@@ -330,10 +330,14 @@ pub struct ImportedRow {
     pub precision: String,
     /// Who measured it.
     pub tool: Tool,
+    /// How the requests were sent, such as `64 requests, all at once, at most 8 at a time`.
+    pub load: String,
     /// The files.
     pub files: Vec<String>,
     /// Results in them.
     pub runs: usize,
+    /// Whether no request was answered.
+    pub failed_cell: bool,
     /// All runs.
     pub elapsed_s: f64,
     /// All runs.
@@ -345,12 +349,21 @@ pub struct ImportedRow {
     /// Absent if it cannot be known.
     #[serde(rename = "output_throughput_tok_s")]
     pub output_throughput: Option<f64>,
-    /// Measured.
+    /// Measured; absent where no request was answered.
     #[serde(rename = "total_token_throughput_tok_s")]
-    pub total_token_throughput: f64,
-    /// Measured.
+    pub total_token_throughput: Option<f64>,
+    /// Measured; absent likewise.
     #[serde(rename = "request_throughput_req_s")]
-    pub request_throughput: f64,
+    pub request_throughput: Option<f64>,
+    /// Over the model's BF16 at the same load: the ratio of token throughputs, without an interval. Absent for BF16
+    /// itself, and where no BF16 was measured alike.
+    pub speed_up: Option<f64>,
+    /// Why there is none although there is a BF16.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_compared: Option<String>,
+    /// What a reader should know.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
     /// `p99_ttft_ms` ... by the program's own names; only of a single run, since percentiles cannot be pooled.
     pub latencies_ms: IndexMap<String, f64>,
     /// The numbers of a cell that such a file cannot give.

@@ -1,16 +1,15 @@
 //! From what was derived of each file to the summary of the folder: order, comparisons, notes.
 
-use std::collections::BTreeMap;
-
 use super::across;
 use super::again::{BLOCKS_FOR_VERDICTS, with_more_blocks};
 use super::derive::{Derived, DerivedCell};
+use super::imported;
 use super::model::{
-    Comparison, Environment, ImportedRow, Note, Outcome, SCHEMA, SessionRow, Summary, WorkloadRow,
+    Comparison, Environment, Note, Outcome, SCHEMA, SessionRow, Summary, WorkloadRow,
 };
 use super::paced::Paces;
 use super::unlike::not_compared;
-use crate::record::{Foreign, PassedOver, Point, Session, Tool};
+use crate::record::{PassedOver, Point, Session};
 use crate::stats::blocks::SpeedUp;
 use crate::stats::judged::{JudgedBy, Terms, compared};
 use crate::stats::tail::speed_up_by_running;
@@ -45,7 +44,7 @@ impl Summary {
             schema: SCHEMA,
             sessions: sessions.iter().map(session_row).collect(),
             cells: cells.into_iter().map(|cell| cell.row).collect(),
-            imported: imported(foreign),
+            imported: imported::rows(foreign),
             environments,
             workloads,
             leaks,
@@ -433,59 +432,6 @@ fn workloads(cells: &[DerivedCell]) -> Vec<WorkloadRow> {
         }
     }
     distinct
-}
-
-/// Foreign results by cell and program; several runs together.
-fn imported(foreign: Vec<Foreign>) -> Vec<ImportedRow> {
-    let mut groups: BTreeMap<(String, String, Tool), Vec<Foreign>> = BTreeMap::new();
-    for result in foreign {
-        let key = (result.model.clone(), result.precision.clone(), result.tool);
-        groups.entry(key).or_default().push(result);
-    }
-    groups
-        .into_iter()
-        .map(|((model, precision, tool), mut group)| {
-            group.sort_by(|a, b| (a.run, &a.file).cmp(&(b.run, &b.file)));
-            imported_row(model, precision, tool, &group)
-        })
-        .collect()
-}
-
-fn imported_row(model: String, precision: String, tool: Tool, group: &[Foreign]) -> ImportedRow {
-    let results: Vec<_> = group.iter().flat_map(|f| &f.results).collect();
-    let elapsed_s: f64 = results.iter().map(|r| r.elapsed_s).sum();
-    let requests: u64 = results.iter().map(|r| r.requests).sum();
-    let total: u64 = results.iter().map(|r| r.total_tokens).sum();
-    let output_tokens: Option<u64> = results.iter().map(|r| r.output_tokens).sum();
-    let mut cannot_be_known = vec![
-        "tail_share",
-        "bubble_ratio",
-        "preemptions",
-        "kv_tokens",
-        "load_s",
-    ];
-    if output_tokens.is_none() {
-        cannot_be_known.insert(0, "output_throughput_tok_s");
-    }
-    ImportedRow {
-        model,
-        precision,
-        tool,
-        files: group.iter().map(|f| f.file.clone()).collect(),
-        runs: results.len(),
-        elapsed_s,
-        requests,
-        failed: results.iter().map(|r| r.failed).sum(),
-        output_tokens,
-        output_throughput: output_tokens.map(|tokens| tokens as f64 / elapsed_s),
-        total_token_throughput: total as f64 / elapsed_s,
-        request_throughput: requests as f64 / elapsed_s,
-        latencies_ms: match results.as_slice() {
-            [single] => single.latencies_ms.clone(),
-            _ => indexmap::IndexMap::new(),
-        },
-        cannot_be_known,
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use super::derive::derive;
-use super::document::sections;
+use super::document::{TITLES, sections};
 use super::model::Summary;
 use super::{csv, json, markdown, text, verl};
 use crate::error::PathError;
@@ -55,22 +55,85 @@ pub fn render(summary: &Summary, format: Format) -> std::io::Result<Vec<u8>> {
     })
 }
 
+/// What became of the files of a summary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// All are written.
+    All,
+    /// The folder holds no record of rollbench, and nobody asked for files in it.
+    NotAsked,
+    /// These are there and of somebody else; nothing was written.
+    InTheWay(Vec<&'static str>),
+}
+
 /// Writes all files of a summary, each atomically. The same records give the same bytes, wherever this is done.
-pub(crate) fn write_all(results: &Path, summary: &Summary) -> Result<(), PathError> {
-    let formats = [
-        ("summary.txt", Format::Text { width: None }),
-        ("summary.md", Format::Markdown),
-        ("summary.csv", Format::Csv),
-        ("summary.json", Format::Json),
+///
+/// Only into a folder that holds records of rollbench, or where it was `asked` for, and never over a file that
+/// rollbench did not write.
+pub(crate) fn write_all(
+    results: &Path,
+    summary: &Summary,
+    asked: bool,
+) -> Result<Written, PathError> {
+    if summary.sessions.is_empty() && !asked {
+        return Ok(Written::NotAsked);
+    }
+    let files = [
+        ("summary.txt", Some(Format::Text { width: None })),
+        ("summary.md", Some(Format::Markdown)),
+        ("summary.csv", Some(Format::Csv)),
+        ("summary.json", Some(Format::Json)),
+        ("steps.csv", None),
     ];
-    for (name, format) in formats {
+    let foreign = foreign_files(results, &files.map(|(name, _)| name));
+    if !foreign.is_empty() {
+        return Ok(Written::InTheWay(foreign));
+    }
+    for (name, format) in files {
         let path = results.join(name);
-        let bytes = render(summary, format).map_err(PathError::on("render", &path))?;
+        let bytes = match format {
+            Some(format) => render(summary, format),
+            None => csv::steps(summary).map_err(std::io::Error::other),
+        };
+        let bytes = bytes.map_err(PathError::on("render", &path))?;
         write_atomic(&path, |file| file.write_all(&bytes))?;
     }
-    let path = results.join("steps.csv");
-    let bytes = csv::steps(summary)
-        .map_err(std::io::Error::other)
-        .map_err(PathError::on("render", &path))?;
-    write_atomic(&path, |file| file.write_all(&bytes))
+    Ok(Written::All)
+}
+
+/// Those of `names` that are there and that rollbench did not write. A `summary.json` with our schema says that the
+/// files beside it are ours; where there is none, their first lines tell.
+fn foreign_files(results: &Path, names: &[&'static str]) -> Vec<&'static str> {
+    let text = |name: &str| match std::fs::read(results.join(name)) {
+        Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+        // A folder of that name, or one that cannot be read, fails to be written, which is said.
+        Err(_) => None,
+    };
+    let is_ours = |json: &str| {
+        let value: Result<serde_json::Value, _> = serde_json::from_str(json);
+        let schema = value
+            .ok()
+            .and_then(|v| Some(v.get("schema")?.as_str()?.to_owned()));
+        schema.is_some_and(|schema| schema.starts_with("rollbench.summary/"))
+    };
+    if text("summary.json").is_some_and(|json| is_ours(&json)) {
+        return Vec::new();
+    }
+    let begins_as_ours = |name: &str, text: &str| {
+        let first = text.lines().next().unwrap_or_default();
+        match name {
+            "summary.txt" => TITLES.contains(&first),
+            "summary.md" => first
+                .strip_prefix("### ")
+                .is_some_and(|t| TITLES.contains(&t)),
+            "summary.csv" => first.starts_with("model,precision,mode,request_rate_req_s,"),
+            "steps.csv" => first.starts_with("model,precision,mode,session,start,arm,"),
+            _ => false,
+        }
+    };
+    names
+        .iter()
+        .copied()
+        .filter(|name| text(name).is_some_and(|text| !begins_as_ours(name, &text)))
+        .collect()
 }

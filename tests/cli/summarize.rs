@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use serde_json::json;
+
 use super::site::Site;
 
 /// A record with every field in use.
@@ -115,4 +117,150 @@ fn a_reader_that_goes_away_is_no_failure() {
         .status()
         .expect("bash runs");
     assert!(status.success(), "{status}");
+}
+
+/// A result of `vllm bench serve`.
+fn serve(concurrency: u32, completed: u64, output_tokens: u64, duration: f64) -> String {
+    let rate = |count: u64| count as f64 / duration;
+    json!({
+        "model_id": "org/m", "num_prompts": 64, "request_rate": "inf", "burstiness": 1.0,
+        "max_concurrency": concurrency, "duration": duration, "completed": completed,
+        "failed": 64 - completed, "total_input_tokens": 128 * completed,
+        "total_output_tokens": output_tokens, "request_throughput": rate(completed),
+        "output_throughput": rate(output_tokens), "mean_ttft_ms": 20.0, "p99_ttft_ms": 22.0,
+    })
+    .to_string()
+}
+
+#[test]
+fn results_of_others_are_kept_apart_by_load_and_compared_at_equal_load() {
+    let site = Site::new();
+    let both = format!(
+        "{}\n{}",
+        serve(1, 64, 8192, 100.0),
+        serve(64, 64, 8192, 5.0)
+    );
+    site.write("m_bf16.json", &both);
+    site.write("m_w8a8.json", &serve(64, 64, 8192, 4.0));
+    site.write("m_fp8.json", &serve(8, 64, 8192, 4.0));
+    let shown = stdout(&site.rollbench(&["summarize", "."]));
+    assert!(shown.contains("81.9") && shown.contains("1,638"), "{shown}");
+    assert!(shown.contains("1.25x"), "{shown}");
+    assert!(
+        shown.contains("not compared: measured all at once, at most 8 at a time, the baseline all at once, at most 1 at a time"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn requests_that_all_failed_are_a_failed_cell() {
+    let site = Site::new();
+    site.write("m_bf16.json", &serve(1, 0, 0, 100.0));
+    let output = site.rollbench(&["summarize", ".", "--csv"]);
+    assert_eq!(output.status.code(), Some(1));
+    let csv = stdout(&output);
+    let mut reader = csv::Reader::from_reader(csv.as_bytes());
+    let header = reader.headers().expect("a header").clone();
+    let row = reader.records().next().expect("a row").expect("reads");
+    let field = |name: &str| {
+        let at = header
+            .iter()
+            .position(|column| column == name)
+            .expect("a column");
+        row[at].to_owned()
+    };
+    assert_eq!(field("outcome"), "failed");
+    assert_eq!(field("failed_requests"), "64");
+    assert_eq!(field("reason"), "64 of 64 requests failed");
+    for blank in ["mean_ttft_ms", "p99_ttft_ms", "output_throughput_tok_s"] {
+        assert_eq!(field(blank), "", "{blank}");
+    }
+    site.write("m_bf16.json", &serve(1, 64, 0, 100.0));
+    let shown = stdout(&site.rollbench(&["summarize", "."]));
+    assert!(
+        shown.contains("64 requests were answered without a token"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn nothing_of_somebody_else_is_written_over() {
+    let site = Site::new();
+    site.write("m_bf16.json", &serve(1, 64, 8192, 100.0));
+    let theirs = [
+        ("summary.json", "[{\"a\": 1}]"),
+        ("summary.csv", "a,b\n1,2\n"),
+    ];
+    for (name, text) in theirs {
+        site.write(name, text);
+    }
+    let before = site.files();
+    for args in [&["summarize", "."][..], &["summarize", ".", "--write"]] {
+        let output = site.rollbench(args);
+        assert_eq!(output.status.code(), Some(0));
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(stderr.contains("written"), "{stderr}");
+        assert_eq!(site.files(), before);
+        for (name, text) in theirs {
+            assert_eq!(
+                std::fs::read_to_string(site.work().join(name)).expect("there"),
+                text
+            );
+        }
+    }
+    // Beside records of rollbench too.
+    let mixed = self::site();
+    mixed.write("benchmark_results/summary.md", "# Mine\n");
+    mixed.rollbench(&["summarize", "."]);
+    let kept = std::fs::read_to_string(mixed.work().join("benchmark_results/summary.md"));
+    assert_eq!(kept.expect("there"), "# Mine\n");
+}
+
+#[test]
+fn a_folder_of_others_is_written_to_when_asked_and_again() {
+    let site = Site::new();
+    site.write("m_bf16.json", &serve(1, 64, 8192, 100.0));
+    let asked = site.rollbench(&["summarize", "."]);
+    assert!(String::from_utf8_lossy(&asked.stderr).contains("--write"));
+    assert_eq!(site.files(), ["m_bf16.json"]);
+    for _ in 0..2 {
+        let output = site.rollbench(&["summarize", ".", "--write"]);
+        assert_eq!(output.status.code(), Some(0));
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    }
+    assert_eq!(site.files().len(), 6);
+    // Without the JSON their first lines tell whose they are.
+    std::fs::remove_file(site.work().join("summary.json")).expect("removed");
+    site.rollbench(&["summarize", ".", "--write"]);
+    assert!(site.files().contains(&"summary.json".to_owned()));
+}
+
+#[test]
+fn a_folder_without_results_is_left_alone() {
+    let site = Site::new();
+    site.write("notes.txt", "mine");
+    let output = site.rollbench(&["summarize", ".", "--write"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(site.files(), ["notes.txt"]);
+}
+
+#[test]
+fn a_sweep_is_read_by_its_folders() {
+    let site = Site::new();
+    for (served, seconds) in [("quantization=fp8", 4.0), ("quantization=None", 5.0)] {
+        for run in 0..2 {
+            let file = format!("SERVE--{served}-BENCH--max_concurrency=8/run={run}.json");
+            site.write(&file, &serve(8, 64, 8192, seconds));
+        }
+        let repeats = format!("SERVE--{served}-BENCH--max_concurrency=8/summary.json");
+        site.write(&repeats, "[]");
+    }
+    let output = site.rollbench(&["summarize", ".", "--csv"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let csv = stdout(&output);
+    assert!(csv.contains("m,quantization=fp8,online"), "{csv}");
+    assert_eq!(csv.lines().count(), 3, "{csv}");
+    let one = "SERVE--quantization=fp8-BENCH--max_concurrency=8";
+    let alone = stdout(&site.rollbench(&["summarize", one]));
+    assert!(alone.contains("quantization=fp8"), "{alone}");
 }

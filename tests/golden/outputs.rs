@@ -35,6 +35,9 @@ fn records_of_every_kind_are_rendered_as_they_were() {
             differences.compare(&format!("{kind}/{file}"), made.as_bytes());
         };
         keep("summarize.txt", &["summarize", kind]);
+        if kind == "foreign" {
+            keep("summarize-write.txt", &["summarize", kind, "--write"]);
+        }
         keep("compare.txt", &["compare", base, kind]);
         keep("compare.md", &["compare", base, kind, "--markdown"]);
         keep("compare.json.txt", &["compare", base, kind, "--json"]);
