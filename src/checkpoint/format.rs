@@ -1,9 +1,10 @@
-//! The number format of a checkpoint's weights, from `config.json` or `ModelSlim`'s description.
+//! The number format of a checkpoint's weights.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::Value;
+
+use super::quantization;
 
 /// How numbers are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +31,10 @@ pub(crate) struct Scheme {
 pub(crate) struct Format {
     /// In words: `BF16`, `compressed-tensors int-quantized W8A8 dynamic`, `ModelSlim W8A8_DYNAMIC` ...
     pub name: String,
-    /// Absent if the words do not tell.
+    /// Absent if the words do not tell, or tell of several.
     pub scheme: Option<Scheme>,
+    /// The method of the quantization, as vLLM names it: `compressed-tensors`, `fp8`, `ascend` ...; absent for floats.
+    pub method: Option<String>,
 }
 
 impl fmt::Display for Format {
@@ -41,7 +44,16 @@ impl fmt::Display for Format {
 }
 
 impl Scheme {
-    fn of_text(text: &str) -> Option<Self> {
+    /// Of floats with so many bits, computed as they are stored.
+    pub(super) fn float(bits: u32) -> Self {
+        Self {
+            kind: NumberKind::Float,
+            weights: bits,
+            activations: bits,
+        }
+    }
+
+    pub(super) fn of_text(text: &str) -> Option<Self> {
         let lower = text.to_lowercase();
         let at = lower.find('w')?;
         let (weights, rest) = digits(&lower[at + 1..])?;
@@ -55,14 +67,9 @@ impl Scheme {
 
     /// What a precision of this name is expected to be; absent for names that say nothing.
     pub(crate) fn of_precision(name: &str) -> Option<Self> {
-        let float = |bits| Self {
-            kind: NumberKind::Float,
-            weights: bits,
-            activations: bits,
-        };
         match name.to_lowercase().as_str() {
-            "bf16" | "fp16" | "f16" => Some(float(16)),
-            fp8 if fp8.starts_with("fp8") => Some(float(8)),
+            "bf16" | "fp16" | "f16" => Some(Self::float(16)),
+            fp8 if fp8.starts_with("fp8") => Some(Self::float(8)),
             other => other.starts_with('w').then(|| Self::of_text(other))?,
         }
     }
@@ -76,26 +83,16 @@ impl Scheme {
 }
 
 impl Format {
-    /// From `ModelSlim`'s `quant_model_description.json`.
-    pub(crate) fn of_modelslim(description: &Value) -> Self {
-        let named = description.get("model_quant_type").and_then(Value::as_str);
-        let kind = named.map_or_else(|| most_frequent(description), str::to_owned);
-        Self {
-            scheme: Scheme::of_text(&kind),
-            name: format!("ModelSlim {kind}"),
-        }
+    /// From `config.json`; absent if it does not say. A quantization may stand in the text model of a multimodal one.
+    pub(crate) fn of_config(config: &Value) -> Option<Self> {
+        quantization_of(config)
+            .map(Self::of_quantization)
+            .or_else(|| Self::of_dtype(config))
     }
 
-    /// From `config.json`; absent if it does not say.
-    pub(crate) fn of_config(config: &Value) -> Option<Self> {
-        let quantization = config
-            .get("quantization_config")
-            .or_else(|| config.get("compression_config"))
-            .filter(|q| q.is_object());
-        match quantization {
-            Some(quantization) => Some(Self::of_quantization(quantization)),
-            None => Self::of_dtype(config),
-        }
+    /// Whether its weights are more than stored floats.
+    pub(crate) fn is_quantized(&self) -> bool {
+        self.method.is_some()
     }
 
     fn of_dtype(config: &Value) -> Option<Self> {
@@ -108,108 +105,30 @@ impl Format {
                 return Some(Self {
                     name: other.to_owned(),
                     scheme: None,
+                    method: None,
                 });
             }
         };
         Some(Self {
             name: name.to_owned(),
-            scheme: Some(Scheme {
-                kind: NumberKind::Float,
-                weights: bits,
-                activations: bits,
-            }),
+            scheme: Some(Scheme::float(bits)),
+            method: None,
         })
     }
 
-    fn of_quantization(quantization: &Value) -> Self {
-        let method = text(quantization, "quant_method").unwrap_or("unknown method");
-        match method {
-            "compressed-tensors" => Self::of_compressed_tensors(quantization),
-            "fp8" | "fbgemm_fp8" => Self::of_fp8(method, quantization),
-            "gptq" | "awq" => {
-                let bits = number(quantization, "bits").or_else(|| number(quantization, "w_bit"));
-                let group = group(number(quantization, "group_size"));
-                let scheme = bits.map(|bits| Scheme {
-                    kind: NumberKind::Int,
-                    weights: bits,
-                    activations: 16,
-                });
-                let widths = bits.map_or(String::new(), |bits| format!(" W{bits}A16"));
-                Self {
-                    name: format!("{method}{widths}{group}"),
-                    scheme,
-                }
-            }
-            other => Self {
-                name: other.to_owned(),
-                scheme: None,
-            },
-        }
+    /// From the block that describes a quantization, wherever it stood.
+    pub(crate) fn of_quantization(quantization: &Value) -> Self {
+        quantization::format(quantization)
     }
+}
 
-    fn of_fp8(method: &str, quantization: &Value) -> Self {
-        let activations = text(quantization, "activation_scheme").unwrap_or("dynamic");
-        let block = quantization
-            .get("weight_block_size")
-            .and_then(Value::as_array)
-            .map(|sides| {
-                let sides: Vec<String> = sides.iter().map(Value::to_string).collect();
-                format!(" block {}", sides.join("x"))
-            });
-        Self {
-            name: format!("{method}{} {activations}", block.unwrap_or_default()),
-            scheme: Some(Scheme {
-                kind: NumberKind::Float,
-                weights: 8,
-                activations: 8,
-            }),
-        }
-    }
-
-    fn of_compressed_tensors(quantization: &Value) -> Self {
-        let format = text(quantization, "format").unwrap_or("");
-        let group_0 = quantization
-            .get("config_groups")
-            .and_then(Value::as_object)
-            .and_then(|groups| groups.values().next());
-        let weights = group_0.and_then(|g| g.get("weights"));
-        let inputs = group_0
-            .and_then(|g| g.get("input_activations"))
-            .filter(|inputs| inputs.is_object());
-        let mut words = vec!["compressed-tensors".to_owned()];
-        if !format.is_empty() {
-            words.push(format.to_owned());
-        }
-        let kind = match weights.and_then(|w| text(w, "type")) {
-            Some("float") => NumberKind::Float,
-            _ => NumberKind::Int,
-        };
-        let scheme = weights
-            .and_then(|w| number(w, "num_bits"))
-            .map(|bits| Scheme {
-                kind,
-                weights: bits,
-                activations: inputs.and_then(|i| number(i, "num_bits")).unwrap_or(16),
-            });
-        if let Some(scheme) = scheme {
-            if scheme.kind == NumberKind::Float {
-                words.push(format!("FP{}", scheme.weights));
-            }
-            words.push(format!("W{}A{}", scheme.weights, scheme.activations));
-        }
-        if let Some(inputs) = inputs {
-            let dynamic = match inputs.get("dynamic") {
-                Some(Value::Bool(false)) | None => "static",
-                Some(_) => "dynamic",
-            };
-            words.push(dynamic.to_owned());
-        }
-        let group = group(weights.and_then(|w| number(w, "group_size")));
-        Self {
-            name: words.join(" ") + &group,
-            scheme,
-        }
-    }
+/// The block that describes a quantization; absent if there is none.
+pub(super) fn quantization_of(config: &Value) -> Option<&Value> {
+    ["quantization_config", "compression_config"]
+        .into_iter()
+        .find_map(|name| {
+            field(config, name).filter(|q| q.as_object().is_some_and(|q| !q.is_empty()))
+        })
 }
 
 /// A field of `config.json`, or of the text model inside a multimodal one.
@@ -220,18 +139,6 @@ pub(crate) fn field<'a>(config: &'a Value, name: &str) -> Option<&'a Value> {
         .filter(|value| !value.is_null())
 }
 
-fn group(size: Option<u32>) -> String {
-    size.map_or(String::new(), |size| format!(" group {size}"))
-}
-
-fn text<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
-    value.get(name).and_then(Value::as_str)
-}
-
-fn number(value: &Value, name: &str) -> Option<u32> {
-    value.get(name)?.as_u64()?.try_into().ok()
-}
-
 fn digits(text: &str) -> Option<(u32, &str)> {
     let end = text
         .find(|c: char| !c.is_ascii_digit())
@@ -239,27 +146,9 @@ fn digits(text: &str) -> Option<(u32, &str)> {
     Some((text[..end].parse().ok()?, &text[end..]))
 }
 
-/// The commonest format among the layers that are not plain floats.
-fn most_frequent(description: &Value) -> String {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for kind in description
-        .as_object()
-        .into_iter()
-        .flat_map(|layers| layers.values())
-        .filter_map(Value::as_str)
-        .filter(|kind| *kind != "FLOAT" && Scheme::of_text(kind).is_some())
-    {
-        *counts.entry(kind).or_default() += 1;
-    }
-    counts
-        .into_iter()
-        .max_by_key(|(_, count)| *count)
-        .map_or("FLOAT", |(kind, _)| kind)
-        .to_owned()
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::modelslim;
     use super::*;
     use serde_json::json;
 
@@ -312,11 +201,139 @@ mod tests {
     }
 
     #[test]
+    fn every_method_is_named_with_what_it_tells_of_widths() {
+        let cases = [
+            (
+                json!({"quant_method": "mxfp4"}),
+                "mxfp4 W4A16 group 32",
+                Some((4, 16)),
+            ),
+            (
+                json!({"quant_method": "awq", "w_bit": 4, "q_group_size": 128}),
+                "awq W4A16 group 128",
+                Some((4, 16)),
+            ),
+            (
+                json!({"w_bit": 4, "q_group_size": 64, "version": "GEMM"}),
+                "awq W4A16 group 64",
+                Some((4, 16)),
+            ),
+            (
+                json!({"quant_method": "auto-round", "bits": 4, "group_size": 128}),
+                "auto-round W4A16 group 128",
+                Some((4, 16)),
+            ),
+            (
+                json!({"quant_method": "bitsandbytes", "load_in_4bit": true, "bnb_4bit_quant_type": "nf4"}),
+                "bitsandbytes nf4 W4A16",
+                Some((4, 16)),
+            ),
+            (
+                json!({"quant_method": "bitsandbytes", "load_in_8bit": true}),
+                "bitsandbytes 8 bit",
+                None,
+            ),
+            (
+                json!({"quant_method": "torchao", "quant_type": {"default": {"_type": "Int4WeightOnlyConfig", "_data": {"group_size": 128}}}}),
+                "torchao Int4WeightOnlyConfig W4A16 group 128",
+                Some((4, 16)),
+            ),
+            (
+                json!({"quant_method": "torchao", "quant_type": {"default": {"_type": "Float8DynamicActivationFloat8WeightConfig"}}}),
+                "torchao Float8DynamicActivationFloat8WeightConfig FP8 W8A8",
+                Some((8, 8)),
+            ),
+            (
+                json!({"quant_method": "torchao", "quant_type": "int8_dynamic_activation_int8_weight"}),
+                "torchao int8_dynamic_activation_int8_weight W8A8",
+                Some((8, 8)),
+            ),
+            (
+                json!({"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "fp8_e4m3"}, "input_tensors": {"dtype": "fp8_e4m3"}}}),
+                "quark FP8 W8A8",
+                Some((8, 8)),
+            ),
+            (
+                json!({"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "int4", "group_size": 128}, "input_tensors": null}}),
+                "quark W4A16 group 128",
+                Some((4, 16)),
+            ),
+            (
+                json!({"quant_method": "modelopt", "quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}),
+                "modelopt FP8 W8A8, FP8 KV cache",
+                Some((8, 8)),
+            ),
+            (
+                json!({"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "NVFP4", "kv_cache_quant_algo": null, "group_size": 16}}),
+                "modelopt NVFP4 W4A4 group 16",
+                Some((4, 4)),
+            ),
+            (
+                json!({"quantization": {"quant_algo": "W4A8_AWQ", "group_size": 128}}),
+                "modelopt W4A8_AWQ group 128",
+                Some((4, 8)),
+            ),
+            (
+                json!({"quantization": {"quant_algo": "MIXED_PRECISION"}}),
+                "modelopt MIXED_PRECISION",
+                None,
+            ),
+            (json!({"quant_method": "aqlm"}), "aqlm", None),
+            (
+                json!({"quant_method": "compressed-tensors", "format": "nvfp4-pack-quantized",
+                "kv_cache_scheme": {"num_bits": 8, "type": "float"},
+                "config_groups": {"group_0": {"weights": {"num_bits": 4, "type": "float", "group_size": 16},
+                    "input_activations": {"num_bits": 4, "type": "float", "dynamic": "local"}}}}),
+                "compressed-tensors nvfp4-pack-quantized FP4 W4A4 dynamic group 16, FP8 KV cache",
+                Some((4, 4)),
+            ),
+        ];
+        for (quantization, name, widths) in cases {
+            for config in [
+                json!({"dtype": "bfloat16", "quantization_config": quantization}),
+                json!({"text_config": {"dtype": "bfloat16", "quantization_config": quantization}}),
+            ] {
+                let format = Format::of_config(&config).expect("told");
+                assert_eq!(format.name, name);
+                assert_eq!(
+                    format.scheme.map(|s| (s.weights, s.activations)),
+                    widths,
+                    "{name}"
+                );
+                assert!(format.is_quantized());
+            }
+        }
+        assert_eq!(
+            named(&json!({"dtype": "bfloat16", "quantization_config": {}})),
+            "BF16"
+        );
+    }
+
+    #[test]
+    fn all_groups_are_named_and_different_ones_have_no_one_scheme() {
+        let group = |bits: u32, inputs: Value| json!({"weights": {"num_bits": bits, "type": "int"}, "input_activations": inputs});
+        let token = json!({"num_bits": 8, "type": "int", "dynamic": true});
+        let of = |groups: Value| {
+            Format::of_quantization(&json!({"quant_method": "compressed-tensors",
+                "format": "mixed-precision", "config_groups": groups}))
+        };
+        let two = of(json!({"group_0": group(8, token.clone()), "group_1": group(4, Value::Null)}));
+        assert_eq!(
+            two.name,
+            "compressed-tensors mixed-precision W8A8 dynamic + W4A16"
+        );
+        assert_eq!(two.scheme, None);
+        let same = of(json!({"group_0": group(4, Value::Null), "group_1": group(4, Value::Null)}));
+        assert_eq!(same.name, "compressed-tensors mixed-precision W4A16");
+        assert!(same.scheme.is_some());
+    }
+
+    #[test]
     fn modelslim_is_named_by_its_description() {
         let said = json!({"model_quant_type": "W8A8_DYNAMIC", "a.weight": "FLOAT"});
-        assert_eq!(Format::of_modelslim(&said).name, "ModelSlim W8A8_DYNAMIC");
+        assert_eq!(modelslim::format(&said).name, "ModelSlim W8A8_DYNAMIC");
         let unsaid = json!({"a": "FLOAT", "b": "W8A16", "c": "W8A16", "d": "W8A8"});
-        assert_eq!(Format::of_modelslim(&unsaid).name, "ModelSlim W8A16");
+        assert_eq!(modelslim::format(&unsaid).name, "ModelSlim W8A16");
     }
 
     #[test]

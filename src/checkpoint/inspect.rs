@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::format::{Format, field};
-use super::tokens;
+use super::format::{Format, field, quantization_of};
+use super::{modelslim, tokens};
 use crate::error::PathError;
 use crate::record::{CheckpointInfo, hex};
 use crate::workload::Vocabulary;
@@ -23,6 +23,8 @@ pub(crate) struct Checkpoint {
     /// The longest prompt + response that the model's positions allow; absent if the config does not tell, or scales
     /// them in a way that vLLM's versions understand differently.
     pub max_positions: Option<u64>,
+    /// What will not load, or not as it seems, in words.
+    pub doubts: Vec<String>,
     /// SHA-256 over the config and the names and sizes of the weight files.
     pub fingerprint: String,
 }
@@ -34,10 +36,18 @@ pub(crate) enum CheckpointError {
     #[error(transparent)]
     Path(#[from] PathError),
     /// No `config.json` in it.
-    #[error("{} has no config.json: it is no checkpoint of the Hugging Face layout", folder.display())]
+    #[error("{} has no config.json: it is no checkpoint of the Hugging Face layout{}", folder.display(), if *gguf { ", but a folder of GGUF files" } else { "" })]
     NoConfig {
         /// The folder.
         folder: PathBuf,
+        /// Whether there are GGUF files in it.
+        gguf: bool,
+    },
+    /// It is a single file.
+    #[error("{} is a file, not a checkpoint's folder", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
     },
     /// A file of it is truncated, empty, or something else than JSON.
     #[error("{} is not valid JSON", path.display())]
@@ -54,31 +64,49 @@ impl CheckpointError {
     pub(crate) fn hint(&self) -> &'static str {
         match self {
             Self::Path(_) => "check the path and its permissions",
-            Self::NoConfig { .. } => {
-                "name the folder that holds config.json and the *.safetensors files"
+            Self::NoConfig { gguf: true, .. } => GGUF,
+            Self::File { path } if path.extension().is_some_and(|e| e == "gguf") => GGUF,
+            Self::NoConfig { .. } | Self::File { .. } => {
+                "name the folder that holds config.json and the *.safetensors files, `hf:ORG/NAME` for one of the Hugging Face hub, or `managed:NAME` for a demo checkpoint"
             }
             Self::Invalid { .. } => "the file is damaged or half copied: copy the checkpoint again",
         }
     }
 }
 
+const GGUF: &str = "GGUF is not accepted: name a folder of the Hugging Face layout (config.json and *.safetensors), which Transformers can make of a GGUF file";
+
 /// Reads the checkpoint in `folder`, which the record is to call `shown`.
 ///
 /// # Errors
 /// If it has no readable `config.json`. Everything else may be missing and is then unknown.
 pub(crate) fn inspect(folder: &Path, shown: &str) -> Result<Checkpoint, CheckpointError> {
+    if folder.is_file() {
+        return Err(CheckpointError::File {
+            path: folder.to_owned(),
+        });
+    }
     let config_path = folder.join("config.json");
     let files = Files::of(folder)?;
     if !files.has_config {
         return Err(CheckpointError::NoConfig {
             folder: folder.to_owned(),
+            gguf: files.weights.iter().any(|(name, _)| is_gguf(name)),
         });
     }
     let (bytes, config) = json(&config_path)?;
-    let description_path = folder.join("quant_model_description.json");
-    let (description, format) = if files.has_description {
-        let (bytes, description) = json(&description_path)?;
-        (bytes, Some(Format::of_modelslim(&description)))
+    let mut doubts = Vec::new();
+    let (description, format) = if let Some(name) = files.description() {
+        let (bytes, description) = json(&folder.join(name))?;
+        doubts = modelslim::doubts(name, &description, &config);
+        (bytes, Some(modelslim::format(&description)))
+    } else if let Some(name) = files
+        .quantization
+        .as_ref()
+        .filter(|_| quantization_of(&config).is_none())
+    {
+        let (bytes, quantization) = json(&folder.join(name))?;
+        (bytes, Some(Format::of_quantization(&quantization)))
     } else {
         (Vec::new(), Format::of_config(&config))
     };
@@ -98,10 +126,12 @@ pub(crate) fn inspect(folder: &Path, shown: &str) -> Result<Checkpoint, Checkpoi
             bytes: (!shape_only).then_some(size),
             sha256_config: Some(sha256_config),
             shape_only,
+            mismatch: None,
         },
         format,
         vocabulary: tokens::vocabulary(folder, &config),
         max_positions: max_positions(&config),
+        doubts,
         fingerprint: hex(&digest.finalize()),
     })
 }
@@ -109,17 +139,30 @@ pub(crate) fn inspect(folder: &Path, shown: &str) -> Result<Checkpoint, Checkpoi
 /// The names in a folder that matter.
 struct Files {
     has_config: bool,
-    has_description: bool,
+    /// ModelSlim's descriptions.
+    descriptions: Vec<String>,
+    /// Another file that describes a quantization, where `config.json` does not.
+    quantization: Option<String>,
     /// Names and sizes of the weight files, sorted.
     weights: Vec<(String, u64)>,
 }
 
 impl Files {
+    /// The description that counts: the one that vllm-ascend reads, else the first of the others.
+    fn description(&self) -> Option<&String> {
+        let read = |name: &&String| *name == modelslim::DESCRIPTION;
+        self.descriptions
+            .iter()
+            .find(read)
+            .or_else(|| self.descriptions.iter().min())
+    }
+
     fn of(folder: &Path) -> Result<Self, CheckpointError> {
         let entries = std::fs::read_dir(folder).map_err(PathError::on("read", folder))?;
         let mut files = Self {
             has_config: false,
-            has_description: false,
+            descriptions: Vec::new(),
+            quantization: None,
             weights: Vec::new(),
         };
         let mut others = Vec::new();
@@ -128,7 +171,11 @@ impl Files {
             let name = entry.file_name().to_string_lossy().into_owned();
             match name.as_str() {
                 "config.json" => files.has_config = true,
-                "quant_model_description.json" => files.has_description = true,
+                // ModelOpt's, AWQ's and GPTQ's.
+                "hf_quant_config.json" | "quant_config.json" | "quantize_config.json" => {
+                    files.quantization = Some(name.clone());
+                }
+                name if modelslim::is_description(name) => files.descriptions.push(name.to_owned()),
                 _ => {}
             }
             // The hub's cache links to its blobs: follow.
@@ -152,6 +199,10 @@ impl Files {
         files.weights.sort();
         Ok(files)
     }
+}
+
+fn is_gguf(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|e| e == "gguf")
 }
 
 /// vLLM's keys, in its order; see `_get_and_verify_max_len`.

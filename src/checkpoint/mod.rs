@@ -4,9 +4,11 @@
 mod format;
 mod inspect;
 mod location;
+mod modelslim;
+mod quantization;
 mod tokens;
 
-pub(crate) use format::{NumberKind, Scheme};
+pub(crate) use format::{Format, NumberKind, Scheme};
 pub(crate) use inspect::{Checkpoint, CheckpointError, inspect};
 pub(crate) use location::{HubCache, Location};
 pub(crate) use tokens::common_vocabulary;

@@ -202,7 +202,12 @@ fn absolute(context: &Context<'_>, location: &str) -> String {
     if location.starts_with("hf:") || location.starts_with("managed:") {
         return location.to_owned();
     }
-    context.base().join(location).display().to_string()
+    let path = context.base().join(location);
+    // Two words, and no folder for the first of them: a name of the hub without its `hf:`, to be shown as it was written.
+    if location.matches('/').count() == 1 && path.parent().is_some_and(|p| !p.exists()) {
+        return location.to_owned();
+    }
+    path.display().to_string()
 }
 
 /// Texts that could not be expanded, by what is wrong: one variable is one mistake, however many cells need it.

@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::estimate::estimate;
-use super::notes::notes;
+use super::notes::{mismatch, notes};
 use super::order::orders;
 use super::{Plan, PlanError, PlanErrors, PlannedCell, Turn, fingerprint};
 use crate::checkpoint::{Checkpoint, HubCache, Location, common_vocabulary, inspect};
@@ -195,7 +195,10 @@ impl<'a> Draft<'a> {
                     .as_ref()
                     .map(|reference| unknown(&reference.value.location)),
                 Found::Later { shown, .. } => Some(unknown(shown)),
-                Found::Here { checkpoint, .. } => Some(checkpoint.info.clone()),
+                Found::Here { checkpoint, .. } => Some(CheckpointInfo {
+                    mismatch: mismatch(self),
+                    ..checkpoint.info.clone()
+                }),
             },
             settings: self.cell.clone(),
             skip: self.skip.clone(),
@@ -268,6 +271,7 @@ fn unknown(location: &str) -> CheckpointInfo {
         bytes: None,
         sha256_config: None,
         shape_only: false,
+        mismatch: None,
     }
 }
 

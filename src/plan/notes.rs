@@ -1,7 +1,9 @@
 //! What does not stop a run but should be known before it.
 
+use serde_json::Value;
+
 use super::make::{Draft, Found};
-use crate::checkpoint::{NumberKind, Scheme};
+use crate::checkpoint::{Format, NumberKind, Scheme};
 use crate::config::Settings;
 use crate::config::declared::ALLOW_RAY;
 
@@ -23,6 +25,12 @@ pub(super) fn notes(settings: &Settings, drafts: &[Draft<'_>]) -> Vec<String> {
     }
     for (index, draft) in drafts.iter().enumerate() {
         notes.extend(wrong_format(draft));
+        let doubts = draft.found.checkpoint().map_or(&[][..], |c| &c.doubts);
+        notes.extend(
+            doubts
+                .iter()
+                .map(|doubt| format!("{}: {doubt}", draft.cell.id)),
+        );
         notes.extend(no_weights(draft));
         notes.extend(same_folder(draft, &drafts[..index]));
     }
@@ -56,25 +64,81 @@ pub(super) fn notes(settings: &Settings, drafts: &[Draft<'_>]) -> Vec<String> {
     notes
 }
 
-/// A precision's name and its checkpoint's files disagree.
+/// What the files and the arguments say against a precision's name.
+struct Doubt {
+    text: String,
+    /// Whether the floats that the name promises are quantized: then what is measured is no such number.
+    quantized: bool,
+}
+
+/// Why the cell does not measure the floats that its precision's name promises, for its record; absent if it does, or
+/// promises none.
+pub(super) fn mismatch(draft: &Draft<'_>) -> Option<String> {
+    doubt(draft)
+        .filter(|doubt| doubt.quantized)
+        .map(|doubt| doubt.text)
+}
+
 fn wrong_format(draft: &Draft<'_>) -> Option<String> {
-    let checkpoint = draft.found.checkpoint()?;
-    let format = checkpoint.format.as_ref()?;
-    let (is, id) = (format.scheme?, &draft.cell.id);
-    let expected = Scheme::of_precision(id.precision.as_str())?;
-    // A float checkpoint may be quantized while it is loaded; only ModelSlim's method cannot do that.
-    let on_the_fly = is.kind == NumberKind::Float
-        && is.weights >= 16
-        && draft
-            .cell
-            .args
-            .get("quantization")
-            .is_some_and(|q| !q.value.is_null() && q.value != "ascend");
-    (!is.agrees_with(expected) && !on_the_fly).then(|| {
-        format!(
-            "{id}: the checkpoint is {format}, whatever the precision is called ({})",
-            checkpoint.info.path
-        )
+    let path = &draft.found.checkpoint()?.info.path;
+    Some(format!(
+        "{}: {} ({path})",
+        draft.cell.id,
+        doubt(draft)?.text
+    ))
+}
+
+fn doubt(draft: &Draft<'_>) -> Option<Doubt> {
+    let name = draft.cell.id.precision.as_str();
+    let expected = Scheme::of_precision(name)?;
+    let files = draft.found.checkpoint()?.format.as_ref();
+    let argument = |name: &str| draft.cell.args.get(name).map(|a| &a.value);
+    // A name for what the cache holds says nothing of the weights.
+    let cache = argument("kv_cache_dtype").and_then(|dtype| dtype.as_str());
+    if name.contains("kv") && cache.is_some_and(|dtype| dtype != "auto") {
+        return None;
+    }
+    let stored = files.map_or_else(|| "of an unknown format".to_owned(), ToString::to_string);
+    let loading = on_the_fly(argument).filter(|_| !files.is_some_and(Format::is_quantized));
+    let format = loading.as_ref().or(files);
+    let floats = expected.kind == NumberKind::Float && expected.weights >= 16;
+    let quantized = floats && format.is_some_and(Format::is_quantized);
+    match format.and_then(|format| format.scheme) {
+        Some(is) if is.agrees_with(expected) && !quantized => return None,
+        // Files that say nothing at all hold floats.
+        None if floats && !quantized => return None,
+        _ => {}
+    }
+    let mut text = format!("the checkpoint is {stored}");
+    if let Some(loading) = &loading {
+        text = format!("{text}, quantized while it is loaded ({loading})");
+    }
+    let unknown = format.is_some_and(|f| f.is_quantized() && f.scheme.is_none()) && !floats;
+    text.push_str(if unknown {
+        ": whether that is what the precision is called cannot be told"
+    } else {
+        ", whatever the precision is called"
+    });
+    Some(Doubt { text, quantized })
+}
+
+/// What a float checkpoint is turned into while it is loaded; absent if nothing says that it is. (Only ModelSlim's method
+/// cannot do that.)
+fn on_the_fly<'a>(argument: impl Fn(&str) -> Option<&'a Value>) -> Option<Format> {
+    let overrides = argument("hf_overrides").and_then(|o| o.get("quantization_config"));
+    if let Some(quantization) = overrides.filter(|q| q.is_object()) {
+        return Some(Format::of_quantization(quantization));
+    }
+    let method = argument("quantization").and_then(Value::as_str);
+    let loader = argument("load_format").and_then(Value::as_str);
+    let method = method
+        .filter(|method| *method != "ascend")
+        .or_else(|| loader.filter(|loader| *loader == "bitsandbytes"))?;
+    let fp8 = method.contains("fp8") && !method.contains("mx");
+    Some(Format {
+        name: method.to_owned(),
+        scheme: fp8.then(|| Scheme::of_precision("fp8")).flatten(),
+        method: Some(method.to_owned()),
     })
 }
 

@@ -523,6 +523,88 @@ fn a_checkpoint_that_is_not_what_its_precision_says_is_noted() {
 }
 
 #[test]
+fn a_baseline_that_is_quantized_is_noted_and_its_record_says_so() {
+    let quantized = [
+        (
+            r#""text_config": {"dtype": "bfloat16", "quantization_config": {"quant_method": "mxfp4"}}"#,
+            "",
+            "mxfp4 W4A16 group 32",
+        ),
+        (
+            r#""dtype": "bfloat16", "quantization_config": {"quant_method": "aqlm"}"#,
+            "",
+            "aqlm",
+        ),
+        (
+            BF16,
+            r#", quantization = "fp8""#,
+            "BF16, quantized while it is loaded (fp8)",
+        ),
+        (
+            BF16,
+            r#", load_format = "bitsandbytes""#,
+            "BF16, quantized while it is loaded (bitsandbytes)",
+        ),
+    ];
+    for (config, argument, said) in quantized {
+        let site = two();
+        site.checkpoint("tiny", config);
+        let args = r#"args = { dtype = "bfloat16""#;
+        site.write(
+            "rollbench.toml",
+            &TWO.replace(args, &format!("{args}{argument}")),
+        );
+        let plan = site.plan();
+        let told = format!("the checkpoint is {said}, whatever the precision is called");
+        let first = &plan.notes[0];
+        assert!(first.starts_with(&format!("tiny_bf16: {told}")), "{first}");
+        let info = plan.cells[0].checkpoint.as_ref().expect("it is here");
+        assert_eq!(info.mismatch.as_deref(), Some(told.as_str()));
+    }
+    let sound = two().plan();
+    assert_eq!(
+        sound.cells[0]
+            .checkpoint
+            .as_ref()
+            .and_then(|c| c.mismatch.clone()),
+        None
+    );
+}
+
+#[test]
+fn what_is_no_folder_of_the_hub_s_layout_says_what_is_accepted() {
+    let site = two();
+    site.write("tiny.gguf", "GGUF");
+    site.write("one.safetensors", "{}");
+    for (location, said, hint) in [
+        ("tiny.gguf", "is a file", "GGUF is not accepted"),
+        (
+            "one.safetensors",
+            "is a file",
+            "name the folder that holds config.json",
+        ),
+    ] {
+        site.write(
+            "rollbench.toml",
+            &TWO.replace("bf16 = \"tiny\"", &format!("bf16 = \"{location}\"")),
+        );
+        let errors: CommandError = site.try_plan().expect_err("not accepted").into();
+        let text = format!("{errors:?}");
+        assert!(text.contains(said) && text.contains(hint), "{text}");
+    }
+    site.write(
+        "rollbench.toml",
+        &TWO.replace("bf16 = \"tiny\"", "bf16 = \"Qwen/Qwen3-0.6B\""),
+    );
+    let skip = site.plan().cells[0]
+        .skip
+        .clone()
+        .expect("it is missing")
+        .to_string();
+    assert!(skip.contains("written hf:Qwen/Qwen3-0.6B"), "{skip}");
+}
+
+#[test]
 fn one_checkpoint_for_two_precisions_is_noted_unless_arguments_tell_them_apart() {
     let site = two();
     let same = TWO

@@ -169,6 +169,10 @@ pub struct CheckpointInfo {
     pub sha256_config: Option<String>,
     /// True if there are no weights, only a config (`load_format = "dummy"`).
     pub shape_only: bool,
+    /// What belies the precision's name, such as a quantized checkpoint under the name `bf16`; absent if nothing is known
+    /// to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mismatch: Option<String>,
 }
 
 /// One resolved setting.
@@ -242,7 +246,22 @@ impl std::fmt::Display for Skip {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::NoCheckpoint => f.write_str("no checkpoint configured"),
-            Self::CheckpointMissing { path } => write!(f, "checkpoint does not exist: {path}"),
+            Self::CheckpointMissing { path } => {
+                write!(f, "checkpoint does not exist: {path}")?;
+                // Two words as the hub has them, and no place in a file system.
+                let of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+                match path.split_once('/') {
+                    Some((owner, name))
+                        if !owner.is_empty()
+                            && !name.is_empty()
+                            && !owner.starts_with('.')
+                            && (owner.chars().chain(name.chars())).all(of_name) =>
+                    {
+                        write!(f, " (one of the Hugging Face hub is written hf:{path})")
+                    }
+                    _ => Ok(()),
+                }
+            }
             Self::Unsupported { platform, reason } => {
                 write!(f, "unsupported on {platform}: {reason}")
             }

@@ -107,7 +107,7 @@ fn derive_cell(record: &CellRecord) -> DerivedCell {
             .map(|f| f.difference.clone())
             .unwrap_or_default(),
         invalid: if metrics.is_some() {
-            stats::reasons(&starts)
+            stats::cell_reasons(record, &starts)
         } else {
             Vec::new()
         },

@@ -11,7 +11,7 @@ use super::cell_metrics::{BlockLog, CellMetrics, step_rows};
 use super::interval::Estimate;
 use super::judged::{Compared, JudgedBy, LatencyRatio, Performance, Terms, compared};
 use super::pace::Pace;
-use super::validity::reasons;
+use super::validity::cell_reasons;
 use super::verdict::{Judgement, judge};
 use crate::record::{Arm, CellRecord, CellStatus, Conditions, Point, Unlike, counted_starts};
 use crate::units::{CellId, Mode};
@@ -277,7 +277,11 @@ fn row(key: &Key, base: &CellRecord, new: &CellRecord, comparisons: usize, rules
             measured = false;
             why.push(format!("{} in {side}", not_measured(record)));
         }
-        why.extend(reasons(&starts).into_iter().map(|r| format!("{side}: {r}")));
+        why.extend(
+            cell_reasons(record, &starts)
+                .into_iter()
+                .map(|r| format!("{side}: {r}")),
+        );
     }
     let unlike = if measured {
         unlike(base, new)

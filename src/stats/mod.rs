@@ -45,7 +45,7 @@ pub(crate) use quantiles::Distribution;
 pub use quantiles::quantile;
 pub(crate) use resolution::{Resolution, Soundness, resolution};
 pub(crate) use step_metrics::ResponseLength;
-pub(crate) use validity::reasons;
+pub(crate) use validity::cell_reasons;
 pub(crate) use verdict::{
     Evidence, Judgement, RatioWords, Ratios, SMALLEST_EFFECT, Verdict, verdict,
 };

@@ -2,11 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use crate::record::{EngineStart, Role, Step, StepStatus};
+use crate::record::{CellRecord, EngineStart, Role, Step, StepStatus};
+
+/// Why what `starts` of this cell measured is no valid number of the precision that it is called by; empty if it is.
+pub(crate) fn cell_reasons(record: &CellRecord, starts: &[&EngineStart]) -> Vec<String> {
+    let checkpoint = record.cell.checkpoint.as_ref();
+    let mut found = reasons(starts);
+    found.extend(checkpoint.and_then(|c| c.mismatch.clone()));
+    found
+}
 
 /// Why the measured steps of these engine starts do not make a valid number; empty if they do. `starts` are those
 /// that enter statistics.
-pub(crate) fn reasons(starts: &[&EngineStart]) -> Vec<String> {
+fn reasons(starts: &[&EngineStart]) -> Vec<String> {
     let mut found = Vec::new();
     let mut failed = 0;
     let mut requests = 0;
