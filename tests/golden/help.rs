@@ -2,7 +2,7 @@
 
 use crate::support::{Differences, transcript};
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 12] = [
     "run",
     "plan",
     "diagnostic",
