@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::path::Path;
 
 use criterion::{BatchSize, Criterion};
-use rollbench::testing::record::{CellRecord, EngineStart, Sequences, Step, Store};
+use rollbench::testing::record::{CellRecord, EngineStart, Sequences, StartStatus, Step, Store};
 use rollbench::testing::report::{self, Format};
 use serde_json::json;
 
@@ -110,12 +110,15 @@ fn write(criterion: &mut Criterion) {
                     let mut store =
                         Store::open(dir.path(), &record.session).expect("the folder is ours");
                     let _ = store.put_cell(record.clone());
-                    let _ = store.begin_start(&cell.id, cell.mode, start());
                     (dir, store)
                 },
                 |(dir, mut store)| {
-                    let _ = black_box(store.append_step(&cell.id, cell.mode, "start", &step));
-                    let _ = black_box(store.end_start(&cell.id, cell.mode, start()));
+                    let mut writer = store
+                        .begin(&cell.id, cell.mode, start())
+                        .expect("announced");
+                    let _ = black_box(writer.step(step.clone()));
+                    let _ = black_box(writer.end(StartStatus::Complete));
+                    let _ = black_box(store.fold());
                     (dir, store)
                 },
                 BatchSize::PerIteration,

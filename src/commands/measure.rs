@@ -8,7 +8,7 @@ use crate::device::Gate;
 use crate::engine::{AttachedEngine, OfflineEngine, ServerEngine};
 use crate::error::{CommandError, Exit, PathError};
 use crate::event::EventSink;
-use crate::execute::{self, Machine, Resume, Run, Tally};
+use crate::execute::{self, Execution, Machine, Resume, Run, Tally};
 use crate::output::note;
 use crate::plan::{Plan, PlannedCell};
 use crate::process::{Interrupt, RunDir, SuspendWatch};
@@ -59,7 +59,7 @@ pub(crate) enum On {
 pub(crate) struct Measured {
     /// Engine starts, counted.
     pub(crate) tally: Tally,
-    /// Whether the last of it reached the results. What did can be read in either case.
+    /// Whether all was measured and reached the results. What did can be read in either case.
     pub(crate) closed: Result<(), CommandError>,
 }
 
@@ -105,7 +105,6 @@ pub(crate) async fn measure(
     let run = Run {
         plan,
         session: &session,
-        store: &mut store,
         events,
         interrupt,
         suspend,
@@ -114,28 +113,37 @@ pub(crate) async fn measure(
         resume,
     };
     let outcome = match (on, plan.settings.run.mode) {
-        (On::Attached(server), _) => execute::execute(run, &*server).await,
-        (On::Own(_), Mode::Offline) => execute::execute(run, &OfflineEngine::new(&run_dir)).await,
+        (On::Attached(server), _) => execute::execute(run, &mut store, &*server).await,
+        (On::Own(_), Mode::Offline) => {
+            execute::execute(run, &mut store, &OfflineEngine::new(&run_dir)).await
+        }
         (On::Own(_), Mode::Online) => {
             let api = plan.settings.run.online.api;
-            execute::execute(run, &ServerEngine::new(&run_dir, api)).await
+            execute::execute(run, &mut store, &ServerEngine::new(&run_dir, api)).await
         }
     };
     // The stream ends with its last sender. A listener that panicked has said so itself.
     let _ = shown.await;
     let closed = close(store);
-    match outcome {
-        Ok(tally) => Ok(Measured {
-            tally,
-            closed: closed.map_err(|error| ended_by(error, tally.interrupted)),
-        }),
+    let Execution { tally, fatal } = match outcome {
+        Ok(execution) => execution,
         Err(error) => {
             if let Err(lost) = closed {
                 note(lost);
             }
-            Err(error.into())
+            return Err(error.into());
         }
-    }
+    };
+    let closed = match (closed, fatal) {
+        (closed, None) => closed.map_err(|error| ended_by(error, tally.interrupted)),
+        (closed, Some(fatal)) => {
+            if let Err(lost) = closed {
+                note(lost);
+            }
+            Err(fatal.into())
+        }
+    };
+    Ok(Measured { tally, closed })
 }
 
 /// What engines of our own are started with. Before the first: its memory baseline is the idle machine's.
@@ -168,6 +176,17 @@ fn close(mut store: Store) -> Result<(), CommandError> {
     let Some(fault) = store.pending() else {
         return Ok(());
     };
+    if fault.steps == 0 {
+        let journal = store.journal_folder();
+        return Err(CommandError::environment(format!(
+            "the records cannot be written: {}: {}",
+            fault.error, fault.error.source
+        ))
+        .hint(format!(
+            "everything measured is in {}: when the folder can be written again, `rollbench summarize` makes the records of it",
+            journal.display()
+        )));
+    }
     let lost = CommandError::environment(format!(
         "{} measured steps are not in the results: {}: {}",
         fault.steps, fault.error, fault.error.source

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::client::{Client, ClientError};
-use super::surroundings::chain;
 use super::{Engine, Launch, Session, StepRequest, Urgency};
+use crate::error::chain;
 use crate::event::EventSink;
 use crate::record::{EngineFacts, Failure, FailureKind, Phase, Role, Step, Stop};
 

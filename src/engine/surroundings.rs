@@ -77,17 +77,6 @@ pub(super) fn write_private(path: &Path, content: &str) -> Result<(), PathError>
         .map_err(PathError::on("write", path))
 }
 
-/// An error with its causes on one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
-}
-
 /// An argument as it may be recorded: `hf_token` is one too.
 pub(super) fn shown(name: &str, value: &Value) -> Value {
     let mut shown = value.clone();

@@ -28,8 +28,6 @@ pub(crate) struct Run<'a> {
     pub plan: &'a Plan,
     /// The session it belongs to.
     pub session: &'a Session,
-    /// Where it is kept.
-    pub store: &'a mut Store,
     /// Who is told.
     pub events: EventSink,
     /// What may stop it.
@@ -94,44 +92,62 @@ pub(crate) struct Tally {
     pub interrupted: Option<i32>,
 }
 
-/// Runs the plan of `run` on `engine`. Returns when all that was measured is on the disk, or a signal has ended the wait
-/// for that: see [`Store::pending`].
+/// What came of an execution.
+#[derive(Debug)]
+pub(crate) struct Execution {
+    /// Engine starts, counted.
+    pub tally: Tally,
+    /// Why it ended before its time, though no signal did; its engine start has it as its failure.
+    pub fatal: Option<ExecuteError>,
+}
+
+/// Runs the plan of `run` on `engine`, kept by `store`. Returns when all that was measured is in the records, or a signal
+/// has ended the wait for that: see [`Store::pending`]. `Err` if nothing was measured.
 pub(crate) async fn execute<E: Engine>(
-    mut run: Run<'_>,
+    run: Run<'_>,
+    store: &mut Store,
     engine: &E,
-) -> Result<Tally, ExecuteError> {
-    let mut outcome = measure(&mut run, engine).await;
-    let signal = disk::wait_until_writable(&mut run).await;
-    if let Ok(tally) = &mut outcome {
-        tally.interrupted = tally.interrupted.or(signal);
-        run.events.emit(Event::SessionEnded {
-            complete: tally.complete,
-            failed: tally.failed,
-        });
+) -> Result<Execution, ExecuteError> {
+    let mut requests = Requests::default();
+    let mut tally = Tally::default();
+    let mut fatal = None;
+    let announced = tokio::select! {
+        biased;
+        signal = run.interrupt.first() => Err(signal),
+        states = announce(&run, store, &mut requests) => Ok(states?),
+    };
+    match announced {
+        Ok(states) => {
+            tally.kept = kept(run.plan, &states);
+            let measured = measure(&run, store, engine, &states, &mut requests, &mut tally).await;
+            fatal = measured.err();
+        }
+        Err(signal) => {
+            run.events.emit(Event::Interrupted { signal });
+            tally.interrupted = Some(signal);
+        }
     }
-    outcome
+    // A write that fails stays pending in the store.
+    let _ = store.fold();
+    let signal = disk::wait_until_writable(&run, store).await;
+    tally.interrupted = tally.interrupted.or(signal);
+    run.events.emit(Event::SessionEnded {
+        complete: tally.complete,
+        failed: tally.failed,
+    });
+    Ok(Execution { tally, fatal })
 }
 
 /// Engine start after engine start.
-async fn measure<E: Engine>(run: &mut Run<'_>, engine: &E) -> Result<Tally, ExecuteError> {
-    let mut requests = Requests::default();
-    let interrupt = run.interrupt;
-    let states = tokio::select! {
-        biased;
-        signal = interrupt.first() => {
-            run.events.emit(Event::Interrupted { signal });
-            return Ok(Tally {
-                interrupted: Some(signal),
-                ..Tally::default()
-            });
-        }
-        states = announce(run, &mut requests) => states?,
-    };
-    let slots = slots(run.plan, &states);
-    let mut tally = Tally {
-        kept: kept(run.plan, &states),
-        ..Tally::default()
-    };
+async fn measure<E: Engine>(
+    run: &Run<'_>,
+    store: &mut Store,
+    engine: &E,
+    states: &[ResumeState],
+    requests: &mut Requests,
+    tally: &mut Tally,
+) -> Result<(), ExecuteError> {
+    let slots = slots(run.plan, states);
     let starts = u32::try_from(slots.len()).unwrap_or(u32::MAX);
     let skips = run.plan.cells.iter().filter(|c| c.skip.is_some()).count();
     run.events.emit(Event::PlanMade {
@@ -147,29 +163,34 @@ async fn measure<E: Engine>(run: &mut Run<'_>, engine: &E) -> Result<Tally, Exec
         }
     }
     for slot in &slots {
-        if let Some(signal) = disk::wait_until_writable(run).await {
+        if let Some(signal) = disk::wait_until_writable(run, store).await {
             tally.interrupted = Some(signal);
             break;
         }
-        match start::run(run, engine, slot, &mut requests).await? {
-            Ending::Complete => tally.complete += 1,
-            Ending::Spoiled => {
+        match start::run(run, store, engine, slot, requests).await {
+            Ok(Ending::Complete) => tally.complete += 1,
+            Ok(Ending::Spoiled) => {
                 tally.complete += 1;
                 tally.spoiled += 1;
             }
-            Ending::Failed => tally.failed += 1,
-            Ending::Interrupted(signal) => {
+            Ok(Ending::Failed) => tally.failed += 1,
+            Ok(Ending::Interrupted(signal)) => {
                 tally.interrupted = Some(signal);
                 break;
             }
+            Err(fatal) => {
+                tally.failed += 1;
+                return Err(fatal);
+            }
         }
     }
-    Ok(tally)
+    Ok(())
 }
 
 /// Writes the record of every planned cell, skipped ones too, and finds out what a resumed session already has.
 async fn announce(
-    run: &mut Run<'_>,
+    run: &Run<'_>,
+    store: &mut Store,
     requests: &mut Requests,
 ) -> Result<Vec<ResumeState>, ExecuteError> {
     let mut records = Vec::with_capacity(run.plan.cells.len());
@@ -184,7 +205,7 @@ async fn announce(
     // First ask for all, then write: a refusal must leave everything as it was.
     let mut states = Vec::with_capacity(records.len());
     for record in &records {
-        let state = match (run.resume, run.store.resume_state(record)) {
+        let state = match (run.resume, store.resume_state(record)) {
             (Resume::No, _)
             | (Resume::Force, Err(StoreError::Changed { .. } | StoreError::Unreadable { .. })) => {
                 ResumeState::default()
@@ -197,9 +218,9 @@ async fn announce(
         record.session.resumes.clone_from(&state.session);
         // A write that fails stays pending in the store, and `disk` waits for it before the first engine starts.
         let _ = if state.session.is_some() {
-            run.store.resume_cell(record)
+            store.resume_cell(record)
         } else {
-            run.store.put_cell(record)
+            store.put_cell(record)
         };
     }
     Ok(states)

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 
 use super::requests::{Requests, Steps};
 use super::{ExecuteError, Machine, Run, describe, disk, environment};
@@ -13,12 +12,12 @@ use crate::config::StepPlace;
 use crate::config::declared::ALLOW_RAY;
 use crate::device::{self, Demand, DeviceError};
 use crate::engine::{Engine, Launch, Session, StepRequest, Urgency};
-use crate::error::PathError;
+use crate::error::{PathError, chain};
 use crate::event::{Event, EventSink};
 use crate::plan::{PlannedCell, Turn};
 use crate::record::{
     Arm, EngineStart, Failure, FailureKind, Gate, GateReading, Phase, Role, Saved, StartStatus,
-    Step, StepStatus, Stop, Store, StoreError,
+    StartWriter, StepStatus, Stop, Store, StoreError,
 };
 use crate::units::Mode;
 
@@ -73,85 +72,87 @@ impl From<StoreError> for Break {
 
 /// Runs one engine start and records it.
 pub(crate) async fn run<E: Engine>(
-    run: &mut Run<'_>,
+    run: &Run<'_>,
+    store: &mut Store,
     engine: &E,
     slot: &Slot,
     requests: &mut Requests,
 ) -> Result<Ending, ExecuteError> {
-    let plan = run.plan;
-    let cell = &plan.cells[slot.turn.cell];
+    let cell = &run.plan.cells[slot.turn.cell];
     let events = run.events.about(&cell.settings.id);
     events.emit(Event::StartBegun {
         of: slot.of,
         number: slot.number,
         block: slot.block,
     });
-    let mut start = begin(run, cell, slot);
-    let _ = run
-        .store
-        .begin_start(&cell.settings.id, plan.settings.run.mode, start.clone())?;
-    let ending = attempt(run, engine, cell, &mut start, &events, requests).await?;
-    start.status = match ending {
-        Ending::Complete | Ending::Spoiled => StartStatus::Complete,
-        Ending::Failed => StartStatus::Failed,
-        Ending::Interrupted(_) => StartStatus::Interrupted,
-    };
-    if let Some(failure) = &start.failure {
+    let mode = run.plan.settings.run.mode;
+    let mut writer = store.begin(&cell.settings.id, mode, head(run, cell, slot))?;
+    let ending = attempt(run, engine, cell, &mut writer, &events, requests).await;
+    if let Err(error) = &ending {
+        let log = log_path(run, cell, writer.start());
+        let failure = fatal(error, &log);
+        writer.start_mut().failure.get_or_insert(failure);
+    }
+    if let Some(failure) = &writer.start().failure {
         events.emit(Event::CellFailed {
             failure: failure.clone(),
         });
     }
-    if run
-        .store
-        .end_start(&cell.settings.id, plan.settings.run.mode, start)?
-        == Saved::Pending
-    {
+    let status = match ending {
+        Ok(Ending::Complete | Ending::Spoiled) => StartStatus::Complete,
+        Ok(Ending::Interrupted(_)) => StartStatus::Interrupted,
+        Ok(Ending::Failed) | Err(_) => StartStatus::Failed,
+    };
+    if writer.end(status) == Saved::Pending {
         events.emit(Event::Note {
-            text: disk::trouble(run.store),
+            text: disk::trouble(store.pending().as_ref()),
         });
     }
     events.emit(Event::StartEnded {
-        complete: matches!(ending, Ending::Complete | Ending::Spoiled),
+        complete: status == StartStatus::Complete,
     });
-    Ok(ending)
+    ending
+}
+
+/// What the record says of an engine start in which going on became pointless.
+fn fatal(error: &ExecuteError, log: &Path) -> Failure {
+    let (kind, hint) = match error {
+        ExecuteError::Store(error) => (FailureKind::Engine, error.hint()),
+        ExecuteError::Requests(_) => (FailureKind::Arguments, None),
+    };
+    failure(Phase::Load, kind, chain(error), hint, log)
 }
 
 /// Everything between the two gates, put into `start` as it becomes known.
 async fn attempt<E: Engine>(
-    run: &mut Run<'_>,
+    run: &Run<'_>,
     engine: &E,
     cell: &PlannedCell,
-    start: &mut EngineStart,
+    writer: &mut StartWriter<'_>,
     events: &EventSink,
     requests: &mut Requests,
 ) -> Result<Ending, ExecuteError> {
-    let log = log_path(run, cell, start);
+    let log = log_path(run, cell, writer.start());
     if let Some(machine) = &run.machine {
         events.emit(Event::Phase { phase: Phase::Gate });
         let open = tokio::select! {
             biased;
             signal = run.interrupt.first() => return Ok(interrupted(events, signal)),
-            open = open_gate(run, machine, cell, start, events, &log) => open,
+            open = open_gate(run, machine, cell, writer.start_mut(), events, &log) => open,
         };
         if let Err(failure) = open {
-            start.failure = Some(failure);
+            writer.start_mut().failure = Some(failure);
             return Ok(Ending::Failed);
         }
         events.emit(Event::Phase {
             phase: Phase::Launch,
         });
     }
-    let launch = match launch(run, cell, start, &log) {
-        Ok(launch) => launch,
-        Err(failure) => {
-            start.failure = Some(failure);
-            return Ok(Ending::Failed);
-        }
-    };
-    let mut session = match engine.launch(launch) {
+    let launched = launch(run, cell, writer.start(), &log).and_then(|launch| engine.launch(launch));
+    let mut session = match launched {
         Ok(session) => session,
         Err(failure) => {
-            start.failure = Some(failure);
+            writer.start_mut().failure = Some(failure);
             return Ok(Ending::Failed);
         }
     };
@@ -159,7 +160,7 @@ async fn attempt<E: Engine>(
     let driven = tokio::select! {
         biased;
         signal = interrupt.first() => Err(signal),
-        result = drive(run, &mut session, cell, start, events, requests) => Ok(result),
+        result = drive(run, &mut session, cell, writer, events, requests) => Ok(result),
     };
     if run.machine.is_some() {
         events.emit(Event::Phase { phase: Phase::Stop });
@@ -175,6 +176,7 @@ async fn attempt<E: Engine>(
         events.emit(Event::LeakFound { leak: leak.clone() });
     }
     // What was not started was not stopped.
+    let start = writer.start_mut();
     start.stop = run.machine.is_some().then_some(stop);
     match driven {
         Ok(Err(Break::Failure(failure))) => start.failure = Some(*failure),
@@ -193,26 +195,21 @@ async fn attempt<E: Engine>(
 
 /// From launch to the last step. Gives the number of measured steps in which too many requests failed.
 async fn drive<S: Session>(
-    run: &mut Run<'_>,
+    run: &Run<'_>,
     session: &mut S,
     cell: &PlannedCell,
-    start: &mut EngineStart,
+    writer: &mut StartWriter<'_>,
     events: &EventSink,
     requests: &mut Requests,
 ) -> Result<u32, Break> {
     let facts = session.ready(events).await?;
-    run.store
-        .check_engine(&cell.settings.id, run.plan.settings.run.mode, &facts)?;
     let rays = facts.effective.get("distributed_executor_backend") == Some(&"ray".into());
-    start.engine = Some(facts);
-    let _ = run
-        .store
-        .update_start(&cell.settings.id, run.plan.settings.run.mode, start)?;
+    let _ = writer.ready(facts)?;
     if rays && !run.plan.settings.get(&ALLOW_RAY) {
         let message = "vLLM chose Ray by itself: rollbench could neither end its workers nor prove that they are gone";
         let hint =
             "set distributed_executor_backend = \"mp\" in args, or allow_ray = true in [engine]";
-        let log = log_path(run, cell, start);
+        let log = log_path(run, cell, writer.start());
         let (message, hint) = (message.to_owned(), Some(hint.to_owned()));
         return Err(failure(Phase::Load, FailureKind::Arguments, message, hint, &log).into());
     }
@@ -221,7 +218,7 @@ async fn drive<S: Session>(
             .steps(run.plan, vocabulary)
             .await
             .map_err(|e| Break::Fatal(e.into()))?,
-        None => learn_steps(run, cell, start, requests).await?,
+        None => learn_steps(run, cell, writer, requests).await?,
     };
     session.prepare(&steps.requests).await?;
     let mut phase = None;
@@ -235,11 +232,9 @@ async fn drive<S: Session>(
         if phase.replace(entered) != Some(entered) {
             events.emit(Event::Phase { phase: entered });
         }
-        let step = loop {
-            let counts = run_step(run, session, cell, start, request, events).await?;
-            if let Some(step) = counts {
-                break step;
-            }
+        while !run_step(run, session, writer, request, events).await? {}
+        let Some(step) = writer.start().steps.last() else {
+            continue;
         };
         if step.status == StepStatus::Failed {
             let reason = step.reasons.first().map_or("", String::as_str);
@@ -252,16 +247,16 @@ async fn drive<S: Session>(
     Ok(spoiled)
 }
 
-/// Runs one step and hands it to the store. Absent if it does not count because we, not the engine, were disturbed
+/// Runs one step and hands it to the store. False if it does not count because we, not the engine, were disturbed
 /// while it ran: then it is to be measured again.
 async fn run_step<S: Session>(
-    run: &mut Run<'_>,
+    run: &Run<'_>,
     session: &mut S,
-    cell: &PlannedCell,
-    start: &EngineStart,
+    writer: &mut StartWriter<'_>,
     request: &StepRequest,
     events: &EventSink,
-) -> Result<Option<Step>, Break> {
+) -> Result<bool, Break> {
+    disk::wait_for_room(writer, events).await;
     let settings = &run.plan.settings.run;
     let StepPlace { number, of, .. } = settings.place(request.index);
     let point = (settings.points() > 1).then_some(request.load.point);
@@ -279,69 +274,54 @@ async fn run_step<S: Session>(
             .sum(),
     });
     let mark = run.suspend.mark();
-    let mut step = keep_writing(run.store, session.run_step(request, events)).await?;
+    let mut step = disk::keep_writing(writer, session.run_step(request, events)).await?;
     let disturbance = run.suspend.since(&mark);
-    if let Err(error) = run
-        .store
-        .keep_tokens(&cell.settings.id, &start.id, &mut step)
-    {
+    if let Some(pause) = &disturbance {
+        step.status = StepStatus::Invalid;
+        step.reasons.push(pause.to_string());
+    }
+    let (status, makespan_ns) = (step.status, step.makespan_ns);
+    let output_tokens = step.sequences.output_tokens.iter();
+    let output_tokens = output_tokens.map(|&tokens| u64::from(tokens)).sum();
+    let kept = writer.step(step);
+    if let Some(error) = kept.tokens_lost {
         let text = format!(
             "the token times of this step are lost: {error}: {}",
             error.source
         );
         events.emit(Event::Note { text });
     }
-    let shared_prefix = run.plan.settings.workload.shared_prefix;
-    if step.prefix_cache_reset == Some(false) && shared_prefix > 0 {
-        step.status = StepStatus::Invalid;
-        step.reasons.push(format!(
-            "the server did not empty its prefix cache, and all prompts begin with the same {shared_prefix} tokens"
-        ));
-    }
-    if let Some(pause) = &disturbance {
-        step.status = StepStatus::Invalid;
-        step.reasons.push(pause.to_string());
-    }
-    if run
-        .store
-        .append_step(&cell.settings.id, settings.mode, &start.id, &step)?
-        == Saved::Pending
-    {
+    if kept.saved == Saved::Pending {
         events.emit(Event::Note {
-            text: disk::trouble(run.store),
+            text: disk::trouble(writer.pending().as_ref()),
         });
     }
     events.emit(Event::StepFinished {
         role: request.role,
         number,
-        status: step.status,
-        makespan_ns: step.makespan_ns,
-        output_tokens: step
-            .sequences
-            .output_tokens
-            .iter()
-            .map(|&t| u64::from(t))
-            .sum(),
+        status,
+        makespan_ns,
+        output_tokens,
     });
     if let Some(pause) = &disturbance {
         events.emit(Event::Note {
             text: format!("{pause}: the step is measured again"),
         });
     }
-    Ok(disturbance.is_none().then_some(step))
+    Ok(disturbance.is_none())
 }
 
 /// The steps of a cell whose checkpoint was not here to be read when the plan was made (a hub's): now it is.
 async fn learn_steps(
-    run: &mut Run<'_>,
+    run: &Run<'_>,
     cell: &PlannedCell,
-    start: &EngineStart,
+    writer: &mut StartWriter<'_>,
     requests: &mut Requests,
 ) -> Result<Steps, Break> {
     let Some(vocabulary) = downloaded(cell).and_then(|checkpoint| checkpoint.vocabulary) else {
         let message = "the checkpoint's vocabulary cannot be told, so no prompts can be made";
         let hint = "use a local folder with config.json and tokenizer.json";
-        let log = log_path(run, cell, start);
+        let log = log_path(run, cell, writer.start());
         return Err(failure(
             Phase::Load,
             FailureKind::Results,
@@ -357,7 +337,7 @@ async fn learn_steps(
         .map_err(|e| Break::Fatal(e.into()))?;
     let record = describe::cell(run.plan, cell, run.session, Some(steps.sha256.clone()));
     // Pending writes are the store's own business.
-    let _ = run.store.put_cell(record);
+    let _ = writer.store().put_cell(record);
     Ok(steps)
 }
 
@@ -375,7 +355,7 @@ fn downloaded(cell: &PlannedCell) -> Option<checkpoint::Checkpoint> {
 }
 
 /// The record of an engine start that is about to begin.
-fn begin(run: &Run<'_>, cell: &PlannedCell, slot: &Slot) -> EngineStart {
+fn head(run: &Run<'_>, cell: &PlannedCell, slot: &Slot) -> EngineStart {
     let configured = configured_env(cell);
     let inherited = std::env::vars_os()
         .filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)));
@@ -560,20 +540,8 @@ fn interrupted(events: &EventSink, signal: i32) -> Ending {
     Ending::Interrupted(signal)
 }
 
-/// Awaits `step`, and meanwhile writes again what the disk did not take.
-async fn keep_writing<T>(store: &mut Store, step: impl Future<Output = T>) -> T {
-    let mut again = tokio::time::interval(disk::RETRY_EVERY);
-    let mut step = pin!(step);
-    loop {
-        tokio::select! {
-            biased;
-            done = &mut step => return done,
-            _ = again.tick() => { let _ = store.retry(); }
-        }
-    }
-}
-
-/// `benchmark_logs/<model>_<precision>.<block>.log`, empty where the engine's log is not ours; later attempts get their number, so that no log is lost.
+/// `benchmark_logs/<model>_<precision>.<block>.log`, empty where the engine's log is not ours; later attempts get their
+/// number, so that no log is lost.
 fn log_path(run: &Run<'_>, cell: &PlannedCell, start: &EngineStart) -> PathBuf {
     let prefix = match run.plan.settings.run.mode {
         Mode::Offline => "",

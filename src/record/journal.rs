@@ -1,5 +1,5 @@
-//! The journal: one synced line for each thing that happens to an engine start, so that a step costs one small
-//! write and nothing acknowledged is lost. What a dead session left is replayed into the records.
+//! Journals: one file an engine start, and in it one synced line for each thing that happens to it, so that a step costs
+//! one small write and nothing acknowledged is lost. They are folded into the records, in the end or after a death.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::resume;
 use super::{CellRecord, CellStatus, EngineStart, StartStatus, Step};
 use crate::units::{CellId, Mode};
 
@@ -74,9 +75,9 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// A new, empty journal of `session`; `generation` parts it from those that a disk fault made unusable.
-    pub(crate) fn create(dir: &Path, session: &str, generation: u32) -> io::Result<Self> {
-        Self::create_at(dir.join(format!("{session}.{generation:03}.jsonl")))
+    /// A new, empty journal of `session`, by whose names the `number`s are in order.
+    pub(crate) fn create(dir: &Path, session: &str, number: u32) -> io::Result<Self> {
+        Self::create_at(dir.join(format!("{session}.{number:06}.jsonl")))
     }
 
     /// A new, empty journal at `path`.
@@ -96,14 +97,12 @@ impl Journal {
         })
     }
 
-    /// Appends one line; returns when it is on the disk. After an error this journal must not be used again:
+    /// Appends one [`line`]; returns when it is on the disk. After an error this journal must not be used again:
     /// whether a failed sync wrote something cannot be known.
-    pub(crate) fn append(&mut self, entry: &Entry<'_>) -> io::Result<()> {
-        let mut line = serde_json::to_vec(entry)?;
-        line.push(b'\n');
+    pub(crate) fn append(&mut self, line: &[u8]) -> io::Result<()> {
         let written = self
             .file
-            .write_all(&line)
+            .write_all(line)
             .and_then(|()| self.file.sync_data());
         if written.is_err() {
             let _ = self.file.set_len(self.length);
@@ -113,11 +112,34 @@ impl Journal {
         written
     }
 
-    /// Empties it: everything in it is in the records. If this is lost, it is replayed once more, to no effect.
-    pub(crate) fn clear(&mut self) {
-        if self.file.set_len(0).is_ok() {
-            self.length = 0;
+    /// Appends all that is known of a start of the cell with this `head`.
+    pub(crate) fn append_start(
+        &mut self,
+        head: &CellRecord,
+        start: &EngineStart,
+    ) -> io::Result<()> {
+        let without_steps = start.with_steps(Vec::new());
+        self.append(&line(&Entry::Begin {
+            record: Cow::Borrowed(head),
+            start: Cow::Borrowed(&without_steps),
+        }))?;
+        for step in &start.steps {
+            self.append(&line(&Entry::Step {
+                cell: Cow::Borrowed(&head.cell.id),
+                mode: head.cell.mode,
+                start: Cow::Borrowed(&start.id),
+                step: Cow::Borrowed(step),
+            }))?;
         }
+        if start.status == StartStatus::Running {
+            return Ok(());
+        }
+        // An older journal may know it as running.
+        self.append(&line(&Entry::State {
+            cell: Cow::Borrowed(&head.cell.id),
+            mode: head.cell.mode,
+            start: Cow::Owned(without_steps),
+        }))
     }
 
     /// Removes it.
@@ -128,6 +150,18 @@ impl Journal {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// An entry as a journal has it, its end included.
+pub(crate) fn line(entry: &Entry<'_>) -> Vec<u8> {
+    let mut line = serde_json::to_vec(entry).expect("records are plain data");
+    line.push(b'\n');
+    line
+}
+
+/// The entries of one journal, and whether a whole line of it is none.
+pub(crate) fn read(path: &Path) -> io::Result<(Vec<Entry<'static>>, bool)> {
+    Ok(parse(&fs::read(path)?))
 }
 
 /// What is in the journals of a folder.
@@ -157,7 +191,7 @@ pub(crate) fn read_leftover(dir: &Path) -> io::Result<Leftover> {
     }
     leftover.files.sort();
     for path in &leftover.files {
-        let (entries, damaged) = parse(&fs::read(path)?);
+        let (entries, damaged) = read(path)?;
         leftover.entries.extend(entries);
         if damaged {
             leftover.damaged.push(path.clone());
@@ -198,14 +232,30 @@ pub(crate) fn apply(record: &mut CellRecord, entry: Entry<'_>) {
             }
         }
         Entry::State { start, .. } => {
-            if let Some(known) = record.starts.iter_mut().find(|s| s.id == start.id) {
-                let steps = std::mem::take(&mut known.steps);
-                *known = EngineStart {
-                    steps,
-                    ..start.into_owned()
-                };
+            let Some(known) = record.starts.iter_mut().find(|s| s.id == start.id) else {
+                return;
+            };
+            let steps = std::mem::take(&mut known.steps);
+            *known = EngineStart {
+                steps,
+                ..start.into_owned()
+            };
+            if let Some(facts) = known.engine.as_ref().filter(|_| known.is_complete()) {
+                record.fingerprint.engine = resume::engine_fingerprint(facts);
             }
         }
+    }
+}
+
+/// Puts a whole start into its record, once.
+pub(crate) fn apply_start(record: &mut CellRecord, start: Cow<'_, EngineStart>) {
+    if let Some(facts) = start.engine.as_ref().filter(|_| start.is_complete()) {
+        record.fingerprint.engine = resume::engine_fingerprint(facts);
+    }
+    let start = start.into_owned();
+    match record.starts.iter_mut().find(|s| s.id == start.id) {
+        Some(known) => *known = start,
+        None => record.starts.push(start),
     }
 }
 

@@ -34,7 +34,7 @@ pub(crate) use lock::LockHolder;
 pub(crate) use read::{Found, PassedOver, read_results};
 pub(crate) use resume::{Change, ResumeState, hex};
 pub use store::Store;
-pub(crate) use store::{Saved, StoreError};
+pub(crate) use store::{Fault, Saved, StartWriter, StoreError};
 
 pub(crate) use cell::Session;
 pub(crate) use cell::{

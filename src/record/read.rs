@@ -367,9 +367,9 @@ mod tests {
         let mut store = Store::open(dir.path(), &record.session).unwrap();
         let _ = store.put_cell(record.clone());
         let start = builder::start(&record, 0, &[]);
-        let _ = store.begin_start(cell, mode, start.clone()).unwrap();
+        let mut writer = store.begin(cell, mode, start).unwrap();
         let step = builder::step(1, Role::Measured, 1.0);
-        let _ = store.append_step(cell, mode, &start.id, &step).unwrap();
+        let _ = writer.step(step.clone());
 
         let results = dir.path().join(RESULTS);
         let starts = || {
@@ -388,6 +388,8 @@ mod tests {
         );
         fs::remove_file(results.join("demo_bf16.json")).unwrap();
         assert_eq!(starts()[0].steps, [step]);
+        // As by SIGKILL.
+        std::mem::forget(writer);
         drop(store);
         assert_eq!(starts()[0].status, StartStatus::Interrupted);
     }

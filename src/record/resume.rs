@@ -158,16 +158,7 @@ fn setting_changes(before: &CellRecord, now: &CellRecord) -> Vec<Change> {
 }
 
 /// What differs between the engine of earlier complete starts and one that is ready now: platform and versions.
-pub(crate) fn engine_changes(before: &CellRecord, now: &EngineFacts) -> Vec<Change> {
-    let earlier = before
-        .starts
-        .iter()
-        .rev()
-        .filter(|start| start.is_complete())
-        .find_map(|start| start.engine.as_ref());
-    let Some(earlier) = earlier else {
-        return Vec::new();
-    };
+pub(crate) fn engine_changes(earlier: &EngineFacts, now: &EngineFacts) -> Vec<Change> {
     let text = |value: Option<&String>| value.map(|v| Value::String(v.clone()));
     let mut changes = Vec::new();
     if earlier.platform != now.platform {

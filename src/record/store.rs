@@ -1,6 +1,10 @@
 //! The store: keeps what is measured on the disk as it arrives, or says that it cannot.
+//!
+//! While a run lasts, each engine start is a journal of its own, which costs what that start costs. The records of cells
+//! are folded from them when the run ends, or by whoever opens the folder after a death; readers fold in memory.
 
 mod error;
+mod start_writer;
 #[cfg(test)]
 mod tests;
 
@@ -10,15 +14,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub(crate) use self::error::StoreError;
+pub(crate) use self::start_writer::StartWriter;
 use super::atomic::{create_private_dir, remove_stale_temporaries, sync_dir};
 use super::files::{Unread, read_record, set_aside, write_record};
-use super::journal::{self, Entry, Journal};
+use super::journal::{self, Journal};
 use super::layout::{self, journal_dir, record_name};
 use super::lock::{LockError, ResultsLock};
 use super::replay::replay;
 use super::resume::{self, ResumeState};
-use super::tokens::write_tokens;
-use super::{CellRecord, CellStatus, EngineFacts, EngineStart, Session, StartStatus, Step};
+use super::{CellRecord, CellStatus, EngineFacts, EngineStart, Session};
 use crate::error::PathError;
 use crate::units::{CellId, Mode};
 
@@ -53,7 +57,7 @@ pub struct Recovered {
 /// A cell in one mode.
 pub(super) type Key = (CellId, Mode);
 
-/// What the store keeps of a cell: starts only until they are in its file.
+/// What the store keeps of a cell.
 #[derive(Debug)]
 struct Cell {
     /// The record without starts.
@@ -62,8 +66,12 @@ struct Cell {
     keep: bool,
     /// Whether the file is older than the header.
     stale: bool,
-    /// Starts that the file does not have yet, the running one included.
-    fresh: Vec<EngineStart>,
+    /// The journals of starts that have ended and are not in the file yet.
+    journals: Vec<PathBuf>,
+    /// Starts that have ended and of which no whole journal could be written.
+    unwritten: Vec<EngineStart>,
+    /// The engine of the last complete start of this session.
+    engine: Option<EngineFacts>,
 }
 
 /// The records of one results folder, held exclusively by one session.
@@ -72,10 +80,14 @@ pub struct Store {
     results: PathBuf,
     session: Session,
     lock: ResultsLock,
-    journal: Option<Journal>,
+    /// How many journals this session has begun.
     generation: u32,
     cells: BTreeMap<Key, Cell>,
     fault: Option<PathError>,
+    /// Journals that failed, of starts that are unwritten.
+    broken: Vec<PathBuf>,
+    /// Whether the records are to have everything.
+    folding: bool,
     recovered: Recovered,
 }
 
@@ -99,16 +111,15 @@ impl Store {
         sync_dir(results)?;
         remove_stale_temporaries(results);
         let recovered = replay(results, &dir)?;
-        let journal = Journal::create(&dir, &session.id, 0)
-            .map_err(PathError::on("create a file in", &dir))?;
         Ok(Self {
             results: results.to_owned(),
             session: session.clone(),
             lock,
-            journal: Some(journal),
             generation: 0,
             cells: BTreeMap::new(),
             fault: None,
+            broken: Vec::new(),
+            folding: false,
             recovered,
         })
     }
@@ -141,15 +152,13 @@ impl Store {
             header: record.clone(),
             keep,
             stale: true,
-            fresh: Vec::new(),
+            journals: Vec::new(),
+            unwritten: Vec::new(),
+            engine: None,
         });
         cell.header = record;
         cell.stale = true;
-        for start in starts {
-            if !cell.fresh.iter().any(|s| s.id == start.id) {
-                cell.fresh.push(start);
-            }
-        }
+        cell.unwritten.extend(starts);
         self.save(&key)
     }
 
@@ -169,17 +178,19 @@ impl Store {
         }
     }
 
-    /// Refuses if the engine that is ready now is not the one of the record's complete starts.
-    pub fn check_engine(
-        &self,
-        cell: &CellId,
-        mode: Mode,
-        now: &EngineFacts,
-    ) -> Result<(), StoreError> {
-        let changes = self
-            .earlier(cell, mode)?
-            .map(|before| resume::engine_changes(&before, now))
-            .unwrap_or_default();
+    /// Refuses if the engine that is ready now is not the one of the cell's complete starts.
+    fn check_engine(&self, key: &Key, now: &EngineFacts) -> Result<(), StoreError> {
+        let (cell, mode) = key;
+        let in_this_session = self.cells.get(key).and_then(|cell| cell.engine.clone());
+        let earlier = match in_this_session {
+            Some(facts) => Some(facts),
+            None => self.earlier(cell, *mode)?.and_then(|mut record| {
+                let mut complete = record.starts.iter_mut().rev().filter(|s| s.is_complete());
+                complete.find_map(|start| start.engine.take())
+            }),
+        };
+        let changes =
+            earlier.map_or_else(Vec::new, |earlier| resume::engine_changes(&earlier, now));
         if changes.is_empty() {
             Ok(())
         } else {
@@ -200,112 +211,9 @@ impl Store {
         }
     }
 
-    /// An engine start begins. `start` has no steps; its `session` is filled in.
-    pub fn begin_start(
-        &mut self,
-        cell: &CellId,
-        mode: Mode,
-        mut start: EngineStart,
-    ) -> Result<Saved, StoreError> {
-        start.session.clone_from(&self.session.id);
-        start.status = StartStatus::Running;
-        start.steps.clear();
-        let known = self.cell(cell, mode)?;
-        let header = known.header.clone();
-        known.fresh.push(start.clone());
-        Ok(self.log(&Entry::Begin {
-            record: Cow::Owned(header),
-            start: Cow::Owned(start),
-        }))
-    }
-
-    /// Moves the token times of `step`, if it has any, into a file beside the record, before the step is appended.
-    pub fn keep_tokens(
-        &self,
-        cell: &CellId,
-        start: &str,
-        step: &mut Step,
-    ) -> Result<(), PathError> {
-        if let Some(tokens) = step.tokens.take() {
-            let file = format!("{cell}.{start}.{}.tokens", step.index);
-            step.detail = Some(write_tokens(&self.results, &file, &tokens)?);
-        }
-        Ok(())
-    }
-
-    /// A step ended. `Saved::Synced` is the acknowledgement: it survives whatever happens now.
-    pub fn append_step(
-        &mut self,
-        cell: &CellId,
-        mode: Mode,
-        start: &str,
-        step: &Step,
-    ) -> Result<Saved, StoreError> {
-        journal::add_step(self.running(cell, mode, start)?, Cow::Borrowed(step));
-        Ok(self.log(&Entry::Step {
-            cell: Cow::Borrowed(cell),
-            mode,
-            start: Cow::Borrowed(start),
-            step: Cow::Borrowed(step),
-        }))
-    }
-
-    /// More is known of a running engine start, such as the devices it got and what the engine said of itself: a death
-    /// from now on does not lose it. The steps of `start` are not looked at.
-    pub fn update_start(
-        &mut self,
-        cell: &CellId,
-        mode: Mode,
-        start: &EngineStart,
-    ) -> Result<Saved, StoreError> {
-        let mut known = start.clone();
-        known.session.clone_from(&self.session.id);
-        known.steps.clear();
-        let running = self.running(cell, mode, &start.id)?;
-        let steps = std::mem::take(&mut running.steps);
-        *running = EngineStart {
-            steps,
-            ..known.clone()
-        };
-        Ok(self.log(&Entry::State {
-            cell: Cow::Borrowed(cell),
-            mode,
-            start: Cow::Owned(known),
-        }))
-    }
-
-    /// An engine start ended as `ended` says (its steps are those that were appended): the record is rewritten.
-    pub fn end_start(
-        &mut self,
-        cell: &CellId,
-        mode: Mode,
-        mut ended: EngineStart,
-    ) -> Result<Saved, StoreError> {
-        ended.session.clone_from(&self.session.id);
-        ended.steps.clear();
-        let start = self.running(cell, mode, &ended.id)?;
-        let steps = std::mem::take(&mut start.steps);
-        *start = EngineStart {
-            steps,
-            ..ended.clone()
-        };
-        let known = self.cell(cell, mode)?;
-        known.stale = true;
-        if let Some(facts) = ended.engine.as_ref().filter(|_| ended.is_complete()) {
-            known.header.fingerprint.engine = resume::engine_fingerprint(facts);
-        }
-        // The line is small and may fit where the record does not.
-        let _ = self.log(&Entry::State {
-            cell: Cow::Borrowed(cell),
-            mode,
-            start: Cow::Owned(ended),
-        });
-        Ok(self.save(&(cell.clone(), mode)))
-    }
-
     /// The fault that keeps data in memory; absent if everything is on the disk.
     pub fn pending(&self) -> Option<Fault<'_>> {
-        let starts = self.cells.values().flat_map(|cell| &cell.fresh);
+        let starts = self.cells.values().flat_map(|cell| &cell.unwritten);
         Some(Fault {
             error: self.fault.as_ref()?,
             steps: starts.map(|start| start.steps.len()).sum(),
@@ -326,6 +234,18 @@ impl Store {
         }
     }
 
+    /// Brings the records up to date with all engine starts that have ended.
+    pub fn fold(&mut self) -> Saved {
+        self.folding = true;
+        let keys: Vec<Key> = self.cells.keys().cloned().collect();
+        for key in keys {
+            if self.save(&key) == Saved::Pending {
+                return Saved::Pending;
+            }
+        }
+        Saved::Synced
+    }
+
     /// Writes what is only in memory to a new file in `folder`, on another disk: a journal, which the next one to open
     /// (or read) the results takes over once it lies in [`Store::journal_folder`].
     pub fn rescue(&self, folder: &Path) -> Result<PathBuf, PathError> {
@@ -333,9 +253,13 @@ impl Store {
         let path = folder.join(format!("rescued-{}.jsonl", self.session.id));
         let mut journal =
             Journal::create_at(path.clone()).map_err(PathError::on("create", &path))?;
-        if let Err(error) = log_unsaved(&mut journal, &self.cells) {
-            let _ = journal.remove();
-            return Err(PathError::on("write", path)(error));
+        for cell in self.cells.values() {
+            for start in &cell.unwritten {
+                if let Err(error) = journal.append_start(&cell.header, start) {
+                    let _ = journal.remove();
+                    return Err(PathError::on("write", path)(error));
+                }
+            }
         }
         Ok(path)
     }
@@ -345,59 +269,22 @@ impl Store {
         journal_dir(&self.results)
     }
 
-    /// Writes what is left, drops the journal, and gives the folder back.
+    /// Writes what is left into the records, and gives the folder back.
     pub fn close(mut self) -> Result<(), StoreError> {
-        self.write_everything()?;
-        if let Some(journal) = self.journal.take() {
-            let path = journal.path().to_owned();
-            // A start that still runs is only in the journal: the next one to open the folder takes it over.
-            if self.cells.values().all(|cell| cell.fresh.is_empty()) {
-                journal.remove().map_err(PathError::on("remove", path))?;
-            }
-        }
-        Ok(())
+        self.folding = true;
+        Ok(self.write_everything()?)
     }
 
-    fn cell(&mut self, cell: &CellId, mode: Mode) -> Result<&mut Cell, StoreError> {
-        self.cells
-            .get_mut(&(cell.clone(), mode))
-            .ok_or_else(|| StoreError::Unknown(format!("cell {cell} ({mode})")))
-    }
-
-    fn running(
-        &mut self,
-        cell: &CellId,
-        mode: Mode,
-        start: &str,
-    ) -> Result<&mut EngineStart, StoreError> {
-        self.cell(cell, mode)?
-            .fresh
-            .iter_mut()
-            .find(|s| s.id == start)
-            .ok_or_else(|| StoreError::Unknown(format!("engine start {start} of {cell}")))
-    }
-
-    /// Appends to the journal, unless a fault is open: then the order of lines could not be kept, and `retry` writes
-    /// them all anew.
-    fn log(&mut self, entry: &Entry<'_>) -> Saved {
-        if self.fault.is_some() {
-            return Saved::Pending;
-        }
+    /// A journal for a start that begins, or that has to be written anew.
+    fn new_journal(&mut self) -> Result<Journal, PathError> {
         let dir = journal_dir(&self.results);
-        let Some(journal) = &mut self.journal else {
-            return self.failed(PathError::on("write", dir)(io::ErrorKind::NotFound.into()));
-        };
-        let path = journal.path().to_owned();
         // A folder that was removed takes writes to its open files all the same.
-        let written = if self.lock.is_in_place() {
-            journal.append(entry)
-        } else {
-            Err(io::ErrorKind::NotFound.into())
-        };
-        match written {
-            Ok(()) => Saved::Synced,
-            Err(error) => self.failed(PathError::on("write", path)(error)),
+        if !self.lock.is_in_place() {
+            return Err(PathError::on("write", dir)(io::ErrorKind::NotFound.into()));
         }
+        self.generation += 1;
+        Journal::create(&dir, &self.session.id, self.generation)
+            .map_err(PathError::on("create a file in", dir))
     }
 
     fn failed(&mut self, error: PathError) -> Saved {
@@ -415,6 +302,7 @@ impl Store {
         }
     }
 
+    /// Everything but a start that is running, which its writer writes anew.
     fn write_everything(&mut self) -> Result<(), PathError> {
         let dir = journal_dir(&self.results);
         create_private_dir(&dir)?;
@@ -430,34 +318,21 @@ impl Store {
         for key in &keys {
             self.write_cell(key)?;
         }
-        if self.fault.is_some() {
-            self.renew_journal(&dir)?;
+        for broken in self.broken.drain(..) {
+            let _ = std::fs::remove_file(broken);
         }
         Ok(())
     }
 
-    /// A new journal with all that the records do not have, in place of one that failed.
-    fn renew_journal(&mut self, dir: &Path) -> Result<(), PathError> {
-        self.generation += 1;
-        let mut journal = Journal::create(dir, &self.session.id, self.generation)
-            .map_err(PathError::on("create a file in", dir))?;
-        if let Err(error) = log_unsaved(&mut journal, &self.cells) {
-            let path = journal.path().to_owned();
-            let _ = journal.remove();
-            return Err(PathError::on("write", path)(error));
-        }
-        if let Some(broken) = self.journal.replace(journal) {
-            let _ = broken.remove();
-        }
-        Ok(())
-    }
-
-    /// Brings a cell's file up to date: its head, the starts in the file if they stay, and the ended ones.
+    /// Brings a cell's file up to date if its head is not, or if the records are to have everything: its head, the starts
+    /// in the file if they stay, and those that have ended since.
     fn write_cell(&mut self, key: &Key) -> Result<(), PathError> {
         let Some(cell) = self.cells.get_mut(key) else {
             return Ok(());
         };
-        if !cell.stale {
+        let behind = cell.stale || self.folding && !cell.journals.is_empty();
+        // What is only in memory does not wait for the fold.
+        if !behind && cell.unwritten.is_empty() {
             return Ok(());
         }
         let path = self.results.join(record_name(&key.0, key.1));
@@ -480,59 +355,25 @@ impl Store {
             Err(Unread::Damaged(_)) => set_aside(&self.results, &path, None)?,
             Err(Unread::Io(source)) => return Err(PathError::on("read", path)(source)),
         }
-        let ended = |start: &EngineStart| start.status != StartStatus::Running;
-        record
-            .starts
-            .retain(|old| !cell.fresh.iter().any(|new| ended(new) && new.id == old.id));
-        let (done, running): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut cell.fresh).into_iter().partition(ended);
-        let earlier = record.starts.len();
-        record.starts.extend(done);
+        for file in &cell.journals {
+            let (entries, _) = journal::read(file).map_err(PathError::on("read", file))?;
+            for entry in entries {
+                journal::apply(&mut record, entry);
+            }
+        }
+        for start in &cell.unwritten {
+            journal::apply_start(&mut record, Cow::Borrowed(start));
+        }
         if record.status != CellStatus::Skipped && !record.starts.is_empty() {
             record.status = record.derived_status();
         }
-        let written = write_record(&path, &record);
-        if written.is_ok() {
-            cell.stale = false;
-        } else {
-            cell.fresh = record.starts.split_off(earlier);
-        }
-        cell.fresh.extend(running);
-        written?;
-        if self.cells.values().all(|c| c.fresh.is_empty() && !c.stale)
-            && let Some(journal) = &mut self.journal
-        {
-            journal.clear();
+        write_record(&path, &record)?;
+        cell.stale = false;
+        cell.unwritten.clear();
+        for file in cell.journals.drain(..) {
+            // If it stays, it is read once more, to no effect.
+            let _ = std::fs::remove_file(file);
         }
         Ok(())
     }
-}
-
-/// Writes every start that the records do not have.
-fn log_unsaved(journal: &mut Journal, cells: &BTreeMap<Key, Cell>) -> io::Result<()> {
-    for ((cell, mode), known) in cells {
-        for start in &known.fresh {
-            journal.append(&Entry::Begin {
-                record: Cow::Borrowed(&known.header),
-                start: Cow::Owned(start.with_steps(Vec::new())),
-            })?;
-            for step in &start.steps {
-                journal.append(&Entry::Step {
-                    cell: Cow::Borrowed(cell),
-                    mode: *mode,
-                    start: Cow::Borrowed(&start.id),
-                    step: Cow::Borrowed(step),
-                })?;
-            }
-            // An older journal may know it as running.
-            if start.status != StartStatus::Running {
-                journal.append(&Entry::State {
-                    cell: Cow::Borrowed(cell),
-                    mode: *mode,
-                    start: Cow::Owned(start.with_steps(Vec::new())),
-                })?;
-            }
-        }
-    }
-    Ok(())
 }

@@ -22,7 +22,7 @@ fn slow() -> Value {
     json!({"speed": 64})
 }
 
-const WAITS: &str = "nothing new begins before they are on disk";
+const WAITS: &str = "no further engine starts before they are on disk";
 const GOES_ON: &str = "everything measured is on disk; going on";
 
 /// The results folder out of reach, until [`Away::back`].

@@ -8,9 +8,9 @@ use tokio::net::unix::pipe;
 use super::event_reader::EventReader;
 use super::session::OfflineSession;
 use crate::engine::started::{Kind, Launching};
-use crate::engine::surroundings::{Surroundings, chain, write_private};
+use crate::engine::surroundings::{Surroundings, write_private};
 use crate::engine::{Engine, Launch};
-use crate::error::PathError;
+use crate::error::{PathError, chain};
 use crate::process::{LEASE_MODULE, LEASE_PY, RunDir};
 use crate::record::Failure;
 

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::*;
-use crate::record::{Arm, Role, StepStatus, builder};
+use crate::record::{Arm, Role, StartStatus, StepStatus, builder};
 use std::os::unix::fs::PermissionsExt;
 
 const OFFLINE: Mode = Mode::Offline;
@@ -37,20 +37,18 @@ fn planned(session: &str) -> CellRecord {
     }
 }
 
-fn begin(store: &mut Store, record: &CellRecord, block: u32) -> EngineStart {
+fn begin<'s>(store: &'s mut Store, record: &CellRecord, block: u32) -> StartWriter<'s> {
     let start = builder::start(record, block, &[]);
-    let saved = store
-        .begin_start(&record.cell.id, OFFLINE, start.clone())
-        .unwrap();
-    assert_eq!(saved, Saved::Synced);
-    start
+    store.begin(&record.cell.id, OFFLINE, start).unwrap()
 }
 
-fn add(store: &mut Store, record: &CellRecord, start: &EngineStart, index: u32) -> Saved {
-    let step = builder::step(index, Role::Measured, 1.0);
-    store
-        .append_step(&record.cell.id, OFFLINE, &start.id, &step)
-        .unwrap()
+fn add(writer: &mut StartWriter<'_>, index: u32) -> Saved {
+    writer.step(builder::step(index, Role::Measured, 1.0)).saved
+}
+
+/// As by SIGKILL: nothing is closed, and no destructor runs, but the kernel drops the lock.
+fn die(writer: StartWriter<'_>) {
+    std::mem::forget(writer);
 }
 
 #[test]
@@ -60,15 +58,13 @@ fn a_run_leaves_a_private_record_and_an_empty_journal_folder() {
     let mut store = folder.open("s1");
     assert_eq!(store.put_cell(record.clone()), Saved::Synced);
     assert_eq!(folder.record("demo_bf16.json").status, CellStatus::Planned);
-    let start = begin(&mut store, &record, 0);
+    let mut writer = begin(&mut store, &record, 0);
     for index in 0..3 {
-        assert_eq!(add(&mut store, &record, &start, index), Saved::Synced);
+        assert_eq!(add(&mut writer, index), Saved::Synced);
     }
+    assert_eq!(writer.end(StartStatus::Complete), Saved::Synced);
     assert!(folder.record("demo_bf16.json").starts.is_empty());
-    assert_eq!(
-        store.end_start(&record.cell.id, OFFLINE, start).unwrap(),
-        Saved::Synced
-    );
+    assert_eq!(folder.journals().len(), 1);
     store.close().unwrap();
 
     let read = folder.record("demo_bf16.json");
@@ -103,10 +99,11 @@ fn steps_of_a_session_that_died_are_there_as_interrupted() {
     let record = planned("s1");
     let mut store = folder.open("s1");
     let _ = store.put_cell(record.clone());
-    let start = begin(&mut store, &record, 0);
-    let _ = add(&mut store, &record, &start, 0);
-    let _ = add(&mut store, &record, &start, 1);
-    drop(store); // as by SIGKILL: nothing is closed
+    let mut writer = begin(&mut store, &record, 0);
+    let _ = add(&mut writer, 0);
+    let _ = add(&mut writer, 1);
+    die(writer);
+    drop(store);
 
     let store = folder.open("s2");
     assert_eq!(
@@ -130,8 +127,9 @@ fn a_record_that_vanished_is_made_again_from_the_journal() {
     let record = planned("s1");
     let mut store = folder.open("s1");
     let _ = store.put_cell(record.clone());
-    let start = begin(&mut store, &record, 0);
-    let _ = add(&mut store, &record, &start, 0);
+    let mut writer = begin(&mut store, &record, 0);
+    let _ = add(&mut writer, 0);
+    die(writer);
     drop(store);
     fs::remove_file(folder.results().join("demo_bf16.json")).unwrap();
     assert_eq!(folder.open("s2").recovered().steps, 1);
@@ -175,11 +173,12 @@ fn a_resumed_cell_keeps_its_complete_starts_and_their_session() {
     let mut two = planned("s1");
     two.session.plan.blocks = 2;
     let _ = store.put_cell(two.clone());
-    let start = begin(&mut store, &two, 0);
-    let _ = add(&mut store, &two, &start, 0);
-    let _ = store.end_start(&two.cell.id, OFFLINE, start).unwrap();
-    let cut = begin(&mut store, &two, 1);
-    let _ = add(&mut store, &two, &cut, 0);
+    let mut writer = begin(&mut store, &two, 0);
+    let _ = add(&mut writer, 0);
+    let _ = writer.end(StartStatus::Complete);
+    let mut cut = begin(&mut store, &two, 1);
+    let _ = add(&mut cut, 0);
+    die(cut);
     drop(store);
 
     let mut store = folder.open("s2");
@@ -189,9 +188,9 @@ fn a_resumed_cell_keeps_its_complete_starts_and_their_session() {
     assert!(state.has(Arm::Main, 0) && !state.has(Arm::Main, 1));
     assert_eq!(state.attempts[&(Arm::Main, 1)], 1);
     let _ = store.resume_cell(now.clone());
-    let start = begin(&mut store, &now, 1);
-    let _ = add(&mut store, &now, &start, 0);
-    let _ = store.end_start(&now.cell.id, OFFLINE, start).unwrap();
+    let mut writer = begin(&mut store, &now, 1);
+    let _ = add(&mut writer, 0);
+    let _ = writer.end(StartStatus::Complete);
     store.close().unwrap();
 
     let read = folder.record("demo_bf16.json");
@@ -244,8 +243,8 @@ fn resume_refuses_what_was_not_measured_alike_and_says_what_differs() {
     facts
         .versions
         .insert("vllm".to_owned(), "0.33.0".to_owned());
-    let message = store
-        .check_engine(&now.cell.id, OFFLINE, &facts)
+    let message = begin(&mut store, &now, 1)
+        .ready(facts)
         .unwrap_err()
         .to_string();
     assert!(
@@ -260,17 +259,13 @@ fn a_suspended_step_and_its_repetition_are_both_kept() {
     let record = planned("s1");
     let mut store = folder.open("s1");
     let _ = store.put_cell(record.clone());
-    let start = begin(&mut store, &record, 0);
+    let mut writer = begin(&mut store, &record, 0);
     let mut suspended = builder::step(1, Role::Measured, 9.0);
     suspended.status = StepStatus::Invalid;
     suspended.begin_mono_ns = 5;
-    let append = |store: &mut Store, step: &Step| {
-        store
-            .append_step(&record.cell.id, OFFLINE, &start.id, step)
-            .unwrap()
-    };
-    let _ = append(&mut store, &suspended);
-    let _ = append(&mut store, &builder::step(1, Role::Measured, 1.0));
+    let _ = writer.step(suspended);
+    let _ = add(&mut writer, 1);
+    die(writer);
     drop(store);
     assert_eq!(folder.open("s2").recovered().steps, 2);
 }
@@ -281,19 +276,18 @@ fn a_folder_that_goes_away_costs_nothing_once_it_can_be_made_again() {
     let record = planned("s1");
     let mut store = folder.open("s1");
     let _ = store.put_cell(record.clone());
-    let start = begin(&mut store, &record, 0);
-    assert_eq!(add(&mut store, &record, &start, 0), Saved::Synced);
+    let mut writer = begin(&mut store, &record, 0);
+    assert_eq!(add(&mut writer, 0), Saved::Synced);
     fs::remove_dir_all(folder.results()).unwrap();
     fs::write(folder.results(), b"in the way").unwrap();
 
-    assert_eq!(add(&mut store, &record, &start, 1), Saved::Pending);
-    assert_eq!(store.pending().unwrap().steps, 2);
-    assert_eq!(store.retry(), Saved::Pending);
+    assert_eq!(add(&mut writer, 1), Saved::Pending);
+    assert_eq!(writer.pending().unwrap().steps, 2);
+    assert!(writer.unwritten_bytes() > 0);
+    assert_eq!(writer.retry(), Saved::Pending);
     fs::remove_file(folder.results()).unwrap();
-    assert_eq!(
-        store.end_start(&record.cell.id, OFFLINE, start).unwrap(),
-        Saved::Pending
-    );
+    assert_eq!(writer.end(StartStatus::Complete), Saved::Pending);
+    assert_eq!(store.pending().unwrap().steps, 2);
     assert_eq!(store.retry(), Saved::Synced);
     assert!(store.pending().is_none());
     assert_eq!(folder.record("demo_bf16.json").starts[0].steps.len(), 2);
@@ -307,12 +301,14 @@ fn after_a_fault_the_running_start_is_journalled_anew() {
     let record = planned("s1");
     let mut store = folder.open("s1");
     let _ = store.put_cell(record.clone());
-    let start = begin(&mut store, &record, 0);
-    let _ = add(&mut store, &record, &start, 0);
+    let mut writer = begin(&mut store, &record, 0);
+    let _ = add(&mut writer, 0);
     fs::remove_dir_all(folder.results()).unwrap();
-    assert_eq!(add(&mut store, &record, &start, 1), Saved::Pending);
-    assert_eq!(store.retry(), Saved::Synced);
-    assert_eq!(add(&mut store, &record, &start, 2), Saved::Synced);
+    assert_eq!(add(&mut writer, 1), Saved::Pending);
+    assert_eq!(writer.retry(), Saved::Synced);
+    assert_eq!(writer.unwritten_bytes(), 0);
+    assert_eq!(add(&mut writer, 2), Saved::Synced);
+    die(writer);
     drop(store);
     assert_eq!(
         folder.open("s2").recovered(),
@@ -324,13 +320,87 @@ fn after_a_fault_the_running_start_is_journalled_anew() {
 }
 
 #[test]
-fn an_unknown_start_is_a_defect() {
+fn a_start_that_nobody_ended_ends_with_its_writer() {
+    let folder = Folder::new();
+    let mut record = planned("s1");
+    record.session.plan.blocks = 2;
+    let mut store = folder.open("s1");
+    let _ = store.put_cell(record.clone());
+    let mut left = begin(&mut store, &record, 0);
+    let _ = add(&mut left, 0);
+    drop(left);
+    let mut failed = begin(&mut store, &record, 1);
+    let failure = builder::failed("demo", "bf16").starts[0].failure.clone();
+    failed.start_mut().failure = failure;
+    drop(failed);
+    store.close().unwrap();
+    let read = folder.record("demo_bf16.json");
+    let ends: Vec<_> = read
+        .starts
+        .iter()
+        .map(|start| (start.status, start.steps.len()))
+        .collect();
+    assert_eq!(
+        ends,
+        [(StartStatus::Interrupted, 1), (StartStatus::Failed, 0)]
+    );
+}
+
+#[test]
+fn the_end_of_a_start_writes_nothing_but_its_own_journal() {
+    let folder = Folder::new();
+    let mut record = planned("s1");
+    record.session.plan.blocks = 3;
+    let mut store = folder.open("s1");
+    let _ = store.put_cell(record.clone());
+    let file = folder.results().join("demo_bf16.json");
+    let announced = fs::read(&file).unwrap();
+    for (block, count) in (0..3).zip(1..) {
+        let mut writer = begin(&mut store, &record, block);
+        let _ = add(&mut writer, 0);
+        let _ = writer.end(StartStatus::Complete);
+        assert_eq!(fs::read(&file).unwrap(), announced);
+        assert_eq!(folder.journals().len(), count);
+    }
+    assert_eq!(store.fold(), Saved::Synced);
+    assert!(folder.journals().is_empty());
+    let folded = folder.record("demo_bf16.json");
+    assert_eq!(folded.status, CellStatus::Done);
+    let blocks: Vec<u32> = folded.starts.iter().map(|start| start.block).collect();
+    assert_eq!(blocks, [0, 1, 2]);
+    assert!(!folded.fingerprint.engine.is_empty());
+}
+
+#[test]
+fn what_a_death_left_folds_to_the_record_that_its_end_would_have_made() {
+    let made = |die: bool| {
+        let folder = Folder::new();
+        let mut record = planned("s1");
+        record.session.plan.blocks = 2;
+        let mut store = folder.open("s1");
+        let _ = store.put_cell(record.clone());
+        for block in 0..2 {
+            let mut writer = begin(&mut store, &record, block);
+            let _ = add(&mut writer, 0);
+            let _ = writer.end(StartStatus::Complete);
+        }
+        if die {
+            drop(store);
+            drop(folder.open("s2"));
+        } else {
+            store.close().unwrap();
+        }
+        folder.record("demo_bf16.json")
+    };
+    assert_eq!(made(true), made(false));
+}
+
+#[test]
+fn a_cell_that_was_not_announced_is_a_defect() {
     let folder = Folder::new();
     let mut store = folder.open("s1");
     let record = planned("s1");
-    let step = builder::step(0, Role::Measured, 1.0);
-    let error = store
-        .append_step(&record.cell.id, OFFLINE, "x", &step)
-        .unwrap_err();
+    let start = builder::start(&record, 0, &[]);
+    let error = store.begin(&record.cell.id, OFFLINE, start).unwrap_err();
     assert!(matches!(error, StoreError::Unknown(_)));
 }
