@@ -162,12 +162,22 @@ async fn measure<E: Engine>(
                 .emit(Event::CellSkipped { skip: skip.clone() });
         }
     }
-    for slot in &slots {
+    for (slot, rest) in slots
+        .iter()
+        .zip(1..)
+        .map(|(slot, next)| (slot, &slots[next..]))
+    {
         if let Some(signal) = disk::wait_until_writable(run, store).await {
             tally.interrupted = Some(signal);
             break;
         }
-        match start::run(run, store, engine, slot, requests).await {
+        let ending = start::run(run, store, engine, slot, requests).await;
+        if rest.iter().all(|later| later.turn.cell != slot.turn.cell) {
+            let cell = &run.plan.cells[slot.turn.cell].settings.id;
+            // A write that fails stays pending in the store.
+            let _ = store.fold_cell(cell, run.plan.settings.run.mode);
+        }
+        match ending {
             Ok(Ending::Complete) => tally.complete += 1,
             Ok(Ending::Spoiled) => {
                 tally.complete += 1;

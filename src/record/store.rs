@@ -1,7 +1,7 @@
 //! The store: keeps what is measured on the disk as it arrives, or says that it cannot.
 //!
-//! While a run lasts, each engine start is a journal of its own, which costs what that start costs. The records of cells
-//! are folded from them when the run ends, or by whoever opens the folder after a death; readers fold in memory.
+//! Each engine start is a journal of its own, which costs what that start costs. A cell's record is folded from them after
+//! its last start, when the run ends, or by whoever opens the folder after a death; readers fold in memory.
 
 mod error;
 mod start_writer;
@@ -64,7 +64,7 @@ struct Cell {
     header: CellRecord,
     /// Whether starts in the file stay when it is written.
     keep: bool,
-    /// Whether the file is older than the header.
+    /// Whether the file is to be written: its head is older, or it is to have every start.
     stale: bool,
     /// The journals of starts that have ended and are not in the file yet.
     journals: Vec<PathBuf>,
@@ -72,6 +72,12 @@ struct Cell {
     unwritten: Vec<EngineStart>,
     /// The engine of the last complete start of this session.
     engine: Option<EngineFacts>,
+}
+
+impl Cell {
+    fn is_to_have_every_start(&mut self) {
+        self.stale |= !self.journals.is_empty();
+    }
 }
 
 /// The records of one results folder, held exclusively by one session.
@@ -86,8 +92,6 @@ pub struct Store {
     fault: Option<PathError>,
     /// Journals that failed, of starts that are unwritten.
     broken: Vec<PathBuf>,
-    /// Whether the records are to have everything.
-    folding: bool,
     recovered: Recovered,
 }
 
@@ -119,7 +123,6 @@ impl Store {
             cells: BTreeMap::new(),
             fault: None,
             broken: Vec::new(),
-            folding: false,
             recovered,
         })
     }
@@ -236,14 +239,25 @@ impl Store {
 
     /// Brings the records up to date with all engine starts that have ended.
     pub fn fold(&mut self) -> Saved {
-        self.folding = true;
+        self.cells
+            .values_mut()
+            .for_each(Cell::is_to_have_every_start);
         let keys: Vec<Key> = self.cells.keys().cloned().collect();
-        for key in keys {
-            if self.save(&key) == Saved::Pending {
-                return Saved::Pending;
-            }
+        let written = keys.iter().all(|key| self.save(key) == Saved::Synced);
+        if written {
+            Saved::Synced
+        } else {
+            Saved::Pending
         }
-        Saved::Synced
+    }
+
+    /// The same for one cell: to be done after its last engine start, since it costs all of them.
+    pub fn fold_cell(&mut self, cell: &CellId, mode: Mode) -> Saved {
+        let key = (cell.clone(), mode);
+        if let Some(cell) = self.cells.get_mut(&key) {
+            cell.is_to_have_every_start();
+        }
+        self.save(&key)
     }
 
     /// Writes what is only in memory to a new file in `folder`, on another disk: a journal, which the next one to open
@@ -271,7 +285,9 @@ impl Store {
 
     /// Writes what is left into the records, and gives the folder back.
     pub fn close(mut self) -> Result<(), StoreError> {
-        self.folding = true;
+        self.cells
+            .values_mut()
+            .for_each(Cell::is_to_have_every_start);
         Ok(self.write_everything()?)
     }
 
@@ -324,15 +340,13 @@ impl Store {
         Ok(())
     }
 
-    /// Brings a cell's file up to date if its head is not, or if the records are to have everything: its head, the starts
-    /// in the file if they stay, and those that have ended since.
+    /// Brings a cell's file up to date: its head, the starts in the file if they stay, and those that have ended since.
     fn write_cell(&mut self, key: &Key) -> Result<(), PathError> {
         let Some(cell) = self.cells.get_mut(key) else {
             return Ok(());
         };
-        let behind = cell.stale || self.folding && !cell.journals.is_empty();
         // What is only in memory does not wait for the fold.
-        if !behind && cell.unwritten.is_empty() {
+        if !cell.stale && cell.unwritten.is_empty() {
             return Ok(());
         }
         let path = self.results.join(record_name(&key.0, key.1));
