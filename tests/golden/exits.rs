@@ -14,7 +14,7 @@ name = "tiny"
 checkpoints = { bf16 = "ck" }
 "#;
 
-const LINES: [&str; 37] = [
+const LINES: &[&str] = &[
     "--version",
     "--help",
     "",

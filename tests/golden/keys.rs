@@ -17,7 +17,7 @@ MODEL
 "#;
 
 /// Every table at the top, and how a document has it with the key `zz`, which none knows.
-const TABLES: [(&str, &str); 15] = [
+const TABLES: &[(&str, &str)] = &[
     ("(top)", "zz = 1\n"),
     ("select", "[select]\nzz = 1\n"),
     ("run", "[run]\nzz = 1\n"),
