@@ -10,11 +10,13 @@ pub(crate) use load::LoadArgs;
 pub(crate) use profile::ProfileArgs;
 pub(crate) use step::{FanOutArg, StepArgs};
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
-use crate::config::MatrixFlags;
+use crate::config::{BatchFlags, MatrixFlags};
+use crate::output::Color;
 use crate::units::parse_share;
 
 const AFTER_HELP: &str = "\
@@ -28,10 +30,79 @@ Exit codes:
   0 done   1 some cells failed   2 usage or configuration   3 environment (engine, device, checkpoint, disk)
   4 a threshold was exceeded   70 internal   128+n ended by signal n";
 
+const AFTER_LONG_HELP: &str = "\
+Start here:
+  rollbench run                 measure the matrix for the accelerator found here; without one, a small real model
+                                on vLLM for CPU, which rollbench installs by itself
+  rollbench plan                what `run` would do, with the origin of every value; starts nothing
+  rollbench summarize .         render the results in ./benchmark_results again
+
+Environment:
+  ROLLBENCH_CONFIG              the configuration, as --config
+  MODEL_BASE                    the folder of checkpoints that ${MODEL_BASE} names, as --model-base
+  BENCH_BASE_DIR                where results are written, as --out
+  OPENAI_API_KEY, VLLM_API_KEY  the key that `load` sends
+  HF_HOME, HF_HUB_CACHE         where checkpoints of the model hub are
+  ROLLBENCH_CACHE               where the managed engine and demo checkpoints are made [default: ~/.cache/rollbench]
+  ROLLBENCH_PYTHON              the Python that the managed engine is made with
+  ROLLBENCH_LOG                 what happens inside, as tracing filters (debug, rollbench::load=trace)
+  NO_COLOR                      no colours
+
+Completions:
+  rollbench completions bash > ~/.local/share/bash-completion/completions/rollbench
+  rollbench completions zsh > \"${fpath[1]}/_rollbench\"
+
+Exit codes:
+  0 done   1 some cells failed   2 usage or configuration   3 environment (engine, device, checkpoint, disk)
+  4 a threshold was exceeded   70 internal   128+n ended by signal n";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  rollbench run --quants bf16,w8a8 --blocks 6     two precisions, six engine starts each: an interval
+  rollbench run --until 2% --calibrate            as many starts as intervals of 2 % need, with an A/A check
+  rollbench run --workload math-4k --replicas 8   the tail of a real rollout, the share of one of 8 engines
+  rollbench run --online --request-rate 1,4,16    TTFT, TPOT and E2EL at three rates
+  rollbench run --resume                          go on where a run was interrupted";
+
+const PLAN_EXAMPLES: &str = "\
+Examples:
+  rollbench plan --online --request-rate 4        what would be measured, and how long it takes
+  rollbench plan --json | jq .settings            every value with its origin
+  rollbench plan --probe                          whether the installed vLLM knows every argument";
+
+const LOAD_EXAMPLES: &str = "\
+Examples:
+  rollbench load localhost:8000 --max-concurrency 8,32,128
+  rollbench load http://host:8000 --request-rate 4 --duration 60 --goodput ttft:500 tpot:50";
+
+/// Reads the command line; ends the process with its help, its version or a usage error.
+pub(crate) fn parse(args: Vec<OsString>) -> Cli {
+    // `--version` of a subcommand tells that of rollbench: it has no other.
+    let command = Cli::command().mut_subcommands(|sub| sub.display_name("rollbench"));
+    let matches = command.get_matches_from(args);
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
 /// Does low-precision inference make my RL rollout faster on this device, by how much, and is the number real?
 #[derive(Debug, Parser)]
-#[command(name = "rollbench", version, after_help = AFTER_HELP, propagate_version = true)]
+#[command(name = "rollbench", version, after_help = AFTER_HELP, after_long_help = AFTER_LONG_HELP,
+          propagate_version = true)]
 pub(crate) struct Cli {
+    /// Show only data and errors: no notes, no progress
+    #[arg(short, long, global = true, display_order = 900)]
+    pub quiet: bool,
+    /// Show what happens inside; -vv and -vvv show more [env: ROLLBENCH_LOG]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, display_order = 901)]
+    pub verbose: u8,
+    /// Colours on stderr
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        display_order = 902
+    )]
+    pub color: Color,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -45,8 +116,10 @@ pub(crate) enum Command {
     /// Each cell of the matrix is one engine start: a full warm-up step, then the measured steps, all on one loaded
     /// engine. Results are written as they come to benchmark_results/, engine logs to benchmark_logs/. Ctrl-C saves
     /// what is complete; `--resume` goes on from there.
+    #[command(after_long_help = RUN_EXAMPLES)]
     Run(Box<RunArgs>),
     /// Show what `run` would do: cells, skips with reasons, exact engine arguments, origins, estimate
+    #[command(after_long_help = PLAN_EXAMPLES)]
     Plan(Box<PlanArgs>),
     /// Check configuration, checkpoint, engine and device with one tiny run, stage by stage
     Diagnostic(Box<DiagnosticArgs>),
@@ -63,6 +136,7 @@ pub(crate) enum Command {
     /// TTFT counts from when an encoded request is handed to the kernel on an open connection; the wait for a place
     /// under `--max-concurrency`, the client's lateness and its own load are reported beside it. Names and definitions
     /// are those of `vllm bench serve`. Results are written to benchmark_results/ as by `run --online`.
+    #[command(after_long_help = LOAD_EXAMPLES)]
     Load(Box<LoadArgs>),
     /// Predict the makespan and the speed-up of a batch that was not run, from measured steps with a tail
     ///
@@ -92,7 +166,6 @@ pub(crate) enum Command {
         of: SchemaOf,
     },
     /// Print a completion script for a shell
-    #[command(hide = true)]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
@@ -239,43 +312,16 @@ pub(crate) struct PredictArgs {
     /// The folder of the run to predict from
     #[arg(value_name = "DIR", default_value = ".")]
     pub dir: PathBuf,
-    /// Lengths of a preset: fixed, gsm8k, math-4k, dapo-8k, dapo-20k, cot-32k
-    #[arg(long, value_name = "NAME", help_heading = "The batch")]
-    pub workload: Option<String>,
-    /// Response lengths as observed: verl's rollout dumps ({step}.jsonl), a column of numbers, ShareGPT-like JSON
-    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "The batch")]
-    pub lengths_from: Vec<PathBuf>,
+    #[command(flatten)]
+    pub batch: BatchFlags,
     /// Where those hold texts: the Python that counts their tokens with the measured checkpoint's tokenizer
     #[arg(
         long,
         value_name = "PYTHON",
         default_value = "managed",
-        help_heading = "The batch"
+        help_heading = "Workload"
     )]
     pub python: String,
-    /// Prompts per step
-    #[arg(long, value_name = "N", help_heading = "The batch")]
-    pub num_prompts: Option<u32>,
-    /// Samples per prompt
-    #[arg(
-        short = 'n',
-        long = "samples",
-        value_name = "N",
-        help_heading = "The batch"
-    )]
-    pub n: Option<u32>,
-    /// Prompt length in tokens
-    #[arg(long, value_name = "TOKENS", help_heading = "The batch")]
-    pub input_len: Option<u32>,
-    /// Response length in tokens
-    #[arg(long, value_name = "TOKENS", help_heading = "The batch")]
-    pub output_len: Option<u32>,
-    /// How alike the response lengths of one prompt's samples are, 0 to 1
-    #[arg(long, value_name = "RHO", help_heading = "The batch")]
-    pub sibling_correlation: Option<f64>,
-    /// Engines that share a step
-    #[arg(long, value_name = "R", help_heading = "The batch")]
-    pub replicas: Option<u32>,
     /// The smallest difference that matters [default: 2%]
     #[arg(long, value_name = "PERCENT", value_parser = parse_share)]
     pub smallest_effect: Option<f64>,
@@ -324,7 +370,6 @@ pub(crate) struct CleanArgs {
 mod tests {
     use super::*;
     use crate::config::declared::PRECISIONS;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_is_consistent() {

@@ -9,7 +9,6 @@ use clap::CommandFactory as _;
 
 use crate::cli::{Cli, Command, FanOutArg, MatrixArgs, ResumeArg, RunArgs, SchemaOf};
 use crate::commands;
-use crate::commands::predict::Changes;
 use crate::config::{self, FanOut, LoadRequest};
 use crate::device::Platform;
 use crate::error::{CommandError, Exit};
@@ -48,17 +47,8 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, CommandError> {
         Command::Load(args) => commands::load::run(&load::options(*args, &environment())?),
         Command::Predict(args) => commands::predict::run(
             &args.dir,
-            &Changes {
-                workload: args.workload,
-                lengths_from: args.lengths_from,
-                python: args.python,
-                num_prompts: args.num_prompts,
-                n: args.n,
-                input_len: args.input_len,
-                output_len: args.output_len,
-                sibling_correlation: args.sibling_correlation,
-                replicas: args.replicas,
-            },
+            &args.batch.0,
+            &args.python,
             args.smallest_effect.unwrap_or(SMALLEST_EFFECT),
             format(args.markdown, false, args.json),
         ),

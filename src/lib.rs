@@ -93,8 +93,6 @@ pub mod testing {
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 /// Runs the command line `args`, the program's name first, and says how it went.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
@@ -104,22 +102,32 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some("__supervise") => return process::supervise_main(),
         _ => {}
     }
-    start_logging();
-    match dispatch::run(cli::Cli::parse_from(args)) {
+    let cli = cli::parse(args);
+    output::set_manner(cli.quiet, cli.color);
+    start_logging(cli.verbose);
+    match dispatch::run(cli) {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            output::note(&failure);
+            output::error(&failure);
             failure.exit.into()
         }
     }
 }
 
-/// Diagnostics of rollbench itself, off unless `ROLLBENCH_LOG` asks for them (`debug`, `rollbench::load=trace` ...).
-fn start_logging() {
+/// What happens inside, off unless `-v`, or `ROLLBENCH_LOG` in more detail (`debug`, `rollbench::load=trace` ...), asks
+/// for it.
+fn start_logging(verbose: u8) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "rollbench=info",
+        2 => "rollbench=debug",
+        _ => "rollbench=trace",
+    };
     let filter = tracing_subscriber::EnvFilter::try_from_env("ROLLBENCH_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(output::styled())
         .with_writer(std::io::stderr)
         .init();
 }

@@ -1,14 +1,14 @@
 //! What several commands do first: the runtime, the settings, the plan, the engine.
 
-use std::io::IsTerminal as _;
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use crate::checkpoint::{HubCache, Location};
 use crate::config::{self, LoadRequest, Python, Settings};
 use crate::error::{CommandError, Exit};
-use crate::output::note;
+use crate::output;
 use crate::plan::{self, Plan};
-use crate::process::Interrupt;
+use crate::process::{Interrupt, program};
 use crate::setup::{self, DemoCheckpoint, Paths, Show};
 
 /// Runs a command to its end on a runtime of one thread. What still runs beside it then (a name that is being looked up)
@@ -27,16 +27,10 @@ pub(crate) fn block_on<T>(
     outcome
 }
 
-/// Whether stderr takes colours: a terminal, and nobody asked for none.
-pub(crate) fn styled() -> bool {
-    std::io::stderr().is_terminal()
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
 /// Resolves the settings; every mistake is shown with its line before this returns.
 pub(crate) fn settings(request: &LoadRequest) -> Result<Settings, CommandError> {
     config::load(request).map_err(|errors| {
-        note(format_args!("{}\n", errors.render(styled())));
+        output::error(format_args!("{}\n", errors.render(output::styled())));
         let mistakes = match errors.diagnostics().len() {
             1 => "1 mistake".to_owned(),
             n => format!("{n} mistakes"),
@@ -45,19 +39,31 @@ pub(crate) fn settings(request: &LoadRequest) -> Result<Settings, CommandError> 
     })
 }
 
+/// With the lengths that were to be counted, if there are any.
+pub(crate) fn counted<'a>(
+    settings: Settings,
+    request: &'a LoadRequest,
+    python: &std::path::Path,
+) -> Result<(Settings, Cow<'a, LoadRequest>), CommandError> {
+    let Some(lengths) = super::lengths::count(&settings, request, python)? else {
+        return Ok((settings, Cow::Borrowed(request)));
+    };
+    let mut request = request.clone();
+    request.lengths = Some(lengths);
+    let settings = self::settings(&request)?;
+    Ok((settings, Cow::Owned(request)))
+}
+
 /// The interpreter as a path: absolute, or found in `PATH`.
 pub(crate) fn interpreter(name: &std::path::Path) -> Result<PathBuf, CommandError> {
-    if name.components().count() > 1 {
-        return std::path::absolute(name)
-            .ok()
-            .filter(|path| path.is_file())
-            .ok_or_else(|| no_python(name));
-    }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(name))
-        .find(|candidate| candidate.is_file())
-        .ok_or_else(|| no_python(name))
+    let found = match name.components().count() {
+        1 => program(name, &path),
+        _ => std::path::absolute(name)
+            .ok()
+            .and_then(|name| program(name, &path)),
+    };
+    found.ok_or_else(|| no_python(name))
 }
 
 fn no_python(name: &std::path::Path) -> CommandError {

@@ -5,61 +5,105 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::common;
-use crate::config::LoadRequest;
 use crate::config::declared::LENGTHS_FROM;
+use crate::config::{Given, LoadRequest, Settings};
 use crate::error::{CommandError, Exit, PathError};
 use crate::output::note;
 use crate::workload::{DumpError, Observation, Observed, observed, parse_dump};
 
 const COUNTER: &str = include_str!("count_tokens.py");
 
-/// Reads all files of `--lengths-from` as one distribution; where they hold only texts, the tokenizer of `request`'s
-/// first cell counts. Absent without the flag.
+/// Reads all files of `--lengths-from` as one distribution. Absent without the flag, and where there are texts whose
+/// tokens are to be counted: that takes an engine's Python, so [`count`] does it when a run begins.
 pub(crate) fn read(request: &LoadRequest) -> Result<Option<Observed>, CommandError> {
-    let files = request.flags.texts(&LENGTHS_FROM.declaration).iter();
-    let files: Vec<PathBuf> = files.map(PathBuf::from).collect();
+    let files = files(&request.flags);
     if files.is_empty() {
         return Ok(None);
     }
     let observations = observations(&request.cwd, &files)?;
+    if observations.iter().any(Observation::has_text) {
+        return Ok(None);
+    }
+    observed(&observations, &names(&files), |_| Ok(Vec::new()))
+        .map(Some)
+        .map_err(usage)
+}
+
+/// Counts the texts of `--lengths-from` with the tokenizer of the first cell that would run; absent if there are none.
+pub(crate) fn count(
+    settings: &Settings,
+    request: &LoadRequest,
+    python: &Path,
+) -> Result<Option<Observed>, CommandError> {
+    if !settings.uncounted {
+        return Ok(None);
+    }
+    let files = files(&request.flags);
+    let observations = observations(&request.cwd, &files)?;
+    let plan = common::plan(settings.clone(), request)?;
+    let tokenizer = plan
+        .runs()
+        .find_map(|cell| {
+            let named = cell
+                .args
+                .get("tokenizer")
+                .or_else(|| cell.args.get("model"))?;
+            named.value.as_str().map(PathBuf::from)
+        })
+        .ok_or_else(|| {
+            CommandError::environment(
+                "no cell would run, so there is no tokenizer to count the texts with",
+            )
+            .hint("`rollbench plan` says why each cell is skipped")
+        })?;
+    counted(&observations, &files, |texts| {
+        count_with(python, &tokenizer, texts)
+    })
+    .map(Some)
+}
+
+/// One distribution of observations whose texts `count` counts.
+fn counted(
+    observations: &[Observation],
+    files: &[PathBuf],
+    count: impl FnOnce(&[&str]) -> Result<Vec<u32>, CommandError>,
+) -> Result<Observed, CommandError> {
     let mut failure = None;
-    let found = observed(&observations, &names(&files), |texts| {
-        count(request, texts).map_err(|error| {
+    let found = observed(observations, &names(files), |texts| {
+        count(texts).map_err(|error| {
             let message = error.error.to_string();
             failure = Some(error);
             message
         })
     });
     // The command's own failure has the better exit code and hints.
-    found
-        .map(Some)
-        .map_err(|error| failure.unwrap_or_else(|| usage(error)))
+    found.map_err(|error| failure.unwrap_or_else(|| usage(error)))
+}
+
+fn files(flags: &Given) -> Vec<PathBuf> {
+    let files = flags.texts(&LENGTHS_FROM.declaration).iter();
+    files.map(PathBuf::from).collect()
 }
 
 /// The same without a configuration: where the files hold only texts, `python` (or `managed`) counts with `tokenizer`.
 pub(crate) fn read_for(
-    files: &[PathBuf],
+    flags: &Given,
     python: &str,
     tokenizer: Option<&Path>,
-) -> Result<Observed, CommandError> {
-    let observations = observations(Path::new(""), files)?;
-    let mut failure = None;
-    let found = observed(&observations, &names(files), |texts| {
-        let counted = match tokenizer {
-            Some(tokenizer) => common::python_named(python)
-                .and_then(|python| count_with(&python, tokenizer, texts)),
-            None => Err(CommandError::environment(
-                "these files hold texts, and no record there names a tokenizer to count them with",
-            )
-            .hint("give a file with lengths instead of texts, one number a line")),
-        };
-        counted.map_err(|error| {
-            let message = error.error.to_string();
-            failure = Some(error);
-            message
-        })
-    });
-    found.map_err(|error| failure.unwrap_or_else(|| usage(error)))
+) -> Result<Option<Observed>, CommandError> {
+    let files = files(flags);
+    if files.is_empty() {
+        return Ok(None);
+    }
+    let observations = observations(Path::new(""), &files)?;
+    counted(&observations, &files, |texts| match tokenizer {
+        Some(tokenizer) => count_with(&common::python_named(python)?, tokenizer, texts),
+        None => Err(CommandError::environment(
+            "these files hold texts, and no record there names a tokenizer to count them with",
+        )
+        .hint("give a file with lengths instead of texts, one number a line")),
+    })
+    .map(Some)
 }
 
 fn names(files: &[PathBuf]) -> String {
@@ -86,29 +130,6 @@ fn observations(base: &Path, files: &[PathBuf]) -> Result<Vec<Observation>, Comm
 
 fn usage(error: DumpError) -> CommandError {
     CommandError::new(Exit::Usage, error)
-}
-
-/// The tokens of each text, by the tokenizer of the first cell that would run.
-fn count(request: &LoadRequest, texts: &[&str]) -> Result<Vec<u32>, CommandError> {
-    let settings = common::settings(request)?;
-    let python = common::existing_python(&settings)?;
-    let plan = common::plan(settings, request)?;
-    let tokenizer = plan
-        .runs()
-        .find_map(|cell| {
-            let named = cell
-                .args
-                .get("tokenizer")
-                .or_else(|| cell.args.get("model"))?;
-            named.value.as_str().map(PathBuf::from)
-        })
-        .ok_or_else(|| {
-            CommandError::environment(
-                "no cell would run, so there is no tokenizer to count the texts with",
-            )
-            .hint("`rollbench plan` says why each cell is skipped")
-        })?;
-    count_with(&python, &tokenizer, texts)
 }
 
 fn count_with(python: &Path, tokenizer: &Path, texts: &[&str]) -> Result<Vec<u32>, CommandError> {

@@ -1,5 +1,6 @@
 //! `rollbench plan` (and `run --dry-run`): what would be run, with the origin of every value. Starts nothing.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -16,7 +17,14 @@ use crate::setup::Paths;
 /// knows. The exit code is 3 if no cell would run.
 pub(crate) fn run(request: &LoadRequest, json: bool, probe: bool) -> Result<Exit, CommandError> {
     let settings = common::settings(request)?;
-    let plan = common::plan(settings, request)?;
+    // Only a probe may start Python.
+    let (settings, request) = if probe && settings.uncounted {
+        let python = common::existing_python(&settings)?;
+        common::counted(settings, request, &python)?
+    } else {
+        (settings, Cow::Borrowed(request))
+    };
+    let plan = common::plan(settings, &request)?;
     let answer = probe.then(|| ask(&plan)).transpose()?;
     let shown = if json {
         let mut shown = plan::to_json(&plan);

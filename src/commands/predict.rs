@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use super::lengths;
+use crate::config::declared::PRESET;
+use crate::config::{self, Given};
 use crate::error::{CommandError, Exit};
 use crate::output;
 use crate::record::{
@@ -15,35 +17,15 @@ use crate::stats::predict::{Fit, Refusal, fits, makespans};
 use crate::stats::schedule::Request;
 use crate::stats::{BlockLog, block_logs, paired};
 use crate::units::Mode;
-use crate::workload::{Lengths, Observed, Placement, Preset, WorkloadSpec, describe, slots};
+use crate::workload::{Preset, WorkloadSpec, describe, slots};
 
-/// What the batch to be predicted has that the measured one has not.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Changes {
-    /// The name of a preset.
-    pub(crate) workload: Option<String>,
-    /// Files of observed lengths.
-    pub(crate) lengths_from: Vec<PathBuf>,
-    /// The interpreter that counts tokens where they hold texts, or `managed`.
-    pub(crate) python: String,
-    /// Prompts per step.
-    pub(crate) num_prompts: Option<u32>,
-    /// Samples per prompt.
-    pub(crate) n: Option<u32>,
-    /// Prompt length.
-    pub(crate) input_len: Option<u32>,
-    /// Response length.
-    pub(crate) output_len: Option<u32>,
-    /// How alike siblings are.
-    pub(crate) sibling_correlation: Option<f64>,
-    /// Engines that share a step.
-    pub(crate) replicas: Option<u32>,
-}
-
+/// Predicts the measured batch with `changes`; `python` counts tokens where files of lengths hold texts.
+///
 /// Exit 1 if a cell cannot be predicted, 3 if none can.
 pub(crate) fn run(
     dir: &Path,
-    changes: &Changes,
+    changes: &Given,
+    python: &str,
     smallest_effect: f64,
     format: Format,
 ) -> Result<Exit, CommandError> {
@@ -70,7 +52,7 @@ pub(crate) fn run(
         }
     }
     records.sort_by_key(CellRecord::declared);
-    let (spec, seed) = batch(&records, changes)?;
+    let (spec, seed) = batch(&records, changes, python)?;
     let requests: Vec<Request> = slots(&spec, seed)
         .iter()
         .map(|slot| Request {
@@ -110,7 +92,11 @@ fn sent_at_once(record: &CellRecord) -> Option<CellRecord> {
 }
 
 /// The measured workload with the changes, and its seed.
-fn batch(records: &[CellRecord], changes: &Changes) -> Result<(WorkloadSpec, u64), CommandError> {
+fn batch(
+    records: &[CellRecord],
+    changes: &Given,
+    python: &str,
+) -> Result<(WorkloadSpec, u64), CommandError> {
     let measured = records
         .iter()
         .find(|r| !block_logs(r, Arm::Main).is_empty())
@@ -120,52 +106,21 @@ fn batch(records: &[CellRecord], changes: &Changes) -> Result<(WorkloadSpec, u64
             "give the folder of a run with a workload that has a tail, such as --workload math-4k",
         )
     })?;
-    let mut spec: WorkloadSpec = serde_json::from_value(workload.spec.clone()).map_err(|e| {
+    let spec: WorkloadSpec = serde_json::from_value(workload.spec.clone()).map_err(|e| {
         CommandError::environment(format!("the workload of the records cannot be read: {e}"))
     })?;
-    if let Some(name) = &changes.workload {
-        let preset = Preset::named(name).map_err(|error| {
+    for name in changes.texts(&PRESET.declaration) {
+        Preset::named(name).map_err(|error| {
             let near = error.nearest.map(|near| format!("did you mean `{near}`?"));
             let failure = CommandError::usage(error);
             near.into_iter().fold(failure, CommandError::hint)
         })?;
-        spec.prompt = preset.prompt_lengths();
-        spec.response = preset.response_lengths();
-        spec.sibling_correlation = preset.sibling_correlation();
-        spec.preset = Some(preset.name.to_owned());
     }
-    if !changes.lengths_from.is_empty() {
-        let Observed {
-            response,
-            prompt,
-            sibling_correlation,
-        } = lengths::read_for(
-            &changes.lengths_from,
-            &changes.python,
-            tokenizer(records).as_deref(),
-        )?;
-        spec.response = response;
-        spec.prompt = prompt.unwrap_or(spec.prompt);
-        spec.sibling_correlation = sibling_correlation.unwrap_or(spec.sibling_correlation);
-    }
-    if let Some(tokens) = changes.input_len {
-        spec.prompt = Lengths::Fixed { tokens };
-    }
-    if let Some(tokens) = changes.output_len {
-        spec.response = Lengths::Fixed { tokens };
-    }
-    spec.num_prompts = changes.num_prompts.unwrap_or(spec.num_prompts);
-    spec.n = changes.n.unwrap_or(spec.n);
-    spec.sibling_correlation = changes
-        .sibling_correlation
-        .unwrap_or(spec.sibling_correlation);
-    match changes.replicas {
-        Some(1) => spec.placement = Placement::Local,
-        Some(replicas) => spec.placement = Placement::Scatter { replicas },
-        None => {}
-    }
-    spec.check().map_err(CommandError::usage)?;
-    Ok((spec, workload.seed))
+    let observed = lengths::read_for(changes, python, tokenizer(records).as_deref())?;
+    Ok((
+        config::changed(spec, changes, observed.as_ref())?,
+        workload.seed,
+    ))
 }
 
 /// The tokenizer that a measured engine had.

@@ -35,7 +35,8 @@ async fn run_matrix(
     let Some(python) = common::engine_python(&settings, &interrupt).await? else {
         return Ok(interrupt.signal().map_or(Exit::Done, Exit::Signal));
     };
-    let plan = common::plan(settings, request)?;
+    let (settings, request) = common::counted(settings, request, &python)?;
+    let plan = common::plan(settings, &request)?;
     if let Some(failure) = super::plan::nothing_runs(&plan) {
         return Err(failure);
     }
@@ -49,7 +50,7 @@ async fn run_matrix(
         if let Some(blocks) = second_stage(&plan.settings, &place.results)? {
             let mut settings = plan.settings.clone();
             settings.run.blocks = blocks;
-            let plan = common::plan(settings, request)?;
+            let plan = common::plan(settings, &request)?;
             let first = measured.tally;
             measured = measure(&plan, On::Own(python), &place, Resume::Same, &interrupt).await?;
             measured.tally.failed += first.failed;

@@ -24,6 +24,8 @@ pub(super) struct Selection<'a> {
     pub(super) precisions: &'a [PrecisionId],
     /// Longest prompt + response of the workload.
     pub(super) longest: u32,
+    /// Whether that is not known yet.
+    pub(super) uncounted: bool,
     /// Beyond that, for what chat wraps a prompt in; absent without chat.
     pub(super) chat_room: Option<u32>,
     pub(super) platform: Platform,
@@ -175,15 +177,15 @@ fn derive(args: &mut IndexMap<String, Sourced<Value>>, selection: &Selection<'_>
     let longest = selection
         .longest
         .saturating_add(selection.chat_room.unwrap_or(0));
-    let derived: [(&str, Value, &'static str); 2] = [
-        ("max_model_len", Value::from(longest), how),
-        (
-            "generation_config",
-            Value::from("vllm"),
-            "the checkpoint's own sampling defaults stay out",
-        ),
-    ];
-    for (name, value, how) in derived {
+    let len = ("max_model_len", Value::from(longest), how);
+    let config = (
+        "generation_config",
+        Value::from("vllm"),
+        "the checkpoint's own sampling defaults stay out",
+    );
+    // Of lengths that are not counted yet the longest is not known.
+    let derived = (!selection.uncounted).then_some(len).into_iter();
+    for (name, value, how) in derived.chain([config]) {
         args.entry(name.to_owned())
             .or_insert_with(|| Sourced::new(value, Origin::Derived(how)));
     }

@@ -38,7 +38,7 @@ macro_rules! settings {
 settings! {
     /// A TOML file, or a built-in matrix: ascend, nvidia, cpu
     CONFIG: Option<String> = Setting::path("config").flag("Matrix", "--config <FILE>").env("ROLLBENCH_CONFIG")
-        .default_words("./rollbench.toml, else the built-in matrix for the accelerator found").shown(Shown::Never);
+        .default_words("./rollbench.toml, else a parent folder's, else the built-in matrix for the accelerator found").shown(Shown::Never);
     /// Only these models, by id
     MODELS: Vec<String> = Setting::own("select.models", SELECTION).many()
         .flag("Matrix", "--models <ID>...").shown(Shown::Never);
@@ -64,7 +64,7 @@ settings! {
     CALIBRATE: bool = Setting::switch("run.calibrate").flag("Measurement", "--calibrate");
     /// The smallest speed-up that matters, fixed before measuring: 2% or 0.02
     SMALLEST_EFFECT: f64 = Setting::share("run.smallest_effect").flag("Measurement", "--smallest-effect <SHARE>")
-        .default("0.02").default_words("2%").also(PREDICT);
+        .default("0.02").default_words("2%");
     /// As many engine starts as intervals of this half-width need, such as 2%: decided once, after 6 blocks
     UNTIL: Option<f64> = Setting::share("run.until").flag("Measurement", "--until <SHARE>").shown(Shown::Said);
     /// Most blocks that --until runs
@@ -89,7 +89,7 @@ settings! {
     MAX_CONCURRENCY: Vec<u32> = Setting::whole("online.max_concurrency", 1, 1_000_000).many()
         .flag("Online load", "--max-concurrency <N>").default_words("no limit").also(ONLINE).shown(Shown::Never);
     /// Regularity of arrivals at a rate: 1 Poisson, less in bursts, more more even, `inf` equal gaps
-    BURSTINESS: Extended = Setting::number("online.burstiness", above_0).flag("Online load", "--burstiness <B>")
+    BURSTINESS: Extended = Setting::number("online.burstiness", burstiness).flag("Online load", "--burstiness <B>")
         .default("1").hint("1 is a Poisson process, `inf` is equal gaps").also(ONLINE).shown(Shown::Never);
     /// A rate that grows over the step: FROM:TO or FROM:TO:exponential, in requests per second
     RAMP: Option<String> = Setting::own("online.ramp", RAMP_TEXT).flag("Online load", "--ramp <RAMP>").also(ONLINE)
@@ -149,8 +149,7 @@ settings! {
     LOGPROBS: Option<u32> = Setting::whole("workload.sampling.logprobs", 0, 1_000);
 
     /// The Python that has vLLM, or `managed` for an environment of rollbench's own (CPU)
-    PYTHON: String = Setting::path("engine.python").flag("Engine", "--python <PYTHON>").default("python3")
-        .also(PREDICT);
+    PYTHON: String = Setting::path("engine.python").flag("Engine", "--python <PYTHON>").default("python3");
     /// Whether an engine's workers may be Ray's, which rollbench can neither end nor prove gone
     ALLOW_RAY: bool = Setting::switch("engine.allow_ray").shown(Shown::Said);
     /// Engine arguments by their Python names
@@ -203,8 +202,13 @@ fn at_least_0(number: f64) -> Result<(), &'static str> {
     check(number >= 0.0 && number.is_finite(), "0 or above")
 }
 
-fn above_0(number: f64) -> Result<(), &'static str> {
-    check(number > 0.0, "above 0")
+/// Beyond this, gaps are as good as equal, or all requests come at once.
+fn burstiness(b: f64) -> Result<(), &'static str> {
+    check(b > 0.0, "above 0")?;
+    check(
+        b.is_infinite() || (0.001..=1e6).contains(&b),
+        "from 0.001 to 1000000, or `inf`",
+    )
 }
 
 fn rate(rate: f64) -> Result<(), &'static str> {

@@ -7,7 +7,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::declared::ALL;
-use super::setting::{Declaration, Kind, MATRIX, ONLINE, Setting};
+use super::setting::{Declaration, Kind, MATRIX, ONLINE, PREDICT, Setting};
 
 /// The groups of `--help`, in its order.
 const HEADINGS: [&str; 7] = [
@@ -35,6 +35,7 @@ impl Given {
     }
 
     /// As if the flag had been given with these texts.
+    #[cfg(test)]
     pub(crate) fn give<T, S: Into<String>>(
         &mut self,
         setting: &Setting<T>,
@@ -44,6 +45,7 @@ impl Given {
     }
 
     /// The same for a setting whose type is not known.
+    #[cfg(test)]
     pub(crate) fn say<S: Into<String>>(
         &mut self,
         setting: &Declaration,
@@ -65,6 +67,8 @@ pub(crate) struct Flags<const OF: u8>(pub(crate) Given);
 
 /// Those of `run`, `plan` and `diagnostic`.
 pub(crate) type MatrixFlags = Flags<MATRIX>;
+/// Those of the batch that is predicted.
+pub(crate) type BatchFlags = Flags<PREDICT>;
 /// Those of how requests are sent, for `load`.
 pub(crate) type OnlineFlags = Flags<ONLINE>;
 
@@ -81,7 +85,7 @@ fn of(commands: u8) -> Vec<&'static Declaration> {
 impl<const OF: u8> clap::Args for Flags<OF> {
     fn augment_args(command: Command) -> Command {
         of(OF).into_iter().fold(command, |command, setting| {
-            command.args(args(setting, OF & super::setting::PREDICT == 0))
+            command.args(args(setting, OF & PREDICT == 0))
         })
     }
 

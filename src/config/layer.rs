@@ -62,6 +62,11 @@ impl Layer {
         }
         if let Some(env) = table.table("env", found) {
             for (key, _) in env.entries() {
+                if key.value.is_empty() || key.value.contains(['=', '\0']) {
+                    let message = format!("{:?} is no name of a variable", key.value);
+                    found.at(&key.span, message);
+                    continue;
+                }
                 if let Some(text) = env.text(key.value, found) {
                     layer.env.push((key.value.to_owned(), text));
                 }

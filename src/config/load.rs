@@ -86,6 +86,7 @@ fn settings(
             .prompt
             .max()
             .saturating_add(workload.response.max()),
+        uncounted: workload::is_uncounted(request),
         chat_room: (run.mode == Mode::Online && run.online.api == Api::Chat)
             .then(|| CHAT_TEMPLATE.saturating_add(workload.prompt.max() / 4)),
         platform,
@@ -102,6 +103,7 @@ fn settings(
         matrix,
         run,
         workload,
+        uncounted: workload::is_uncounted(request),
         python,
         platform,
         out,

@@ -32,15 +32,17 @@ mod workload;
 mod tests;
 
 pub(crate) use diagnostic::ConfigErrors;
-pub(crate) use flags::{Given, MatrixFlags, OnlineFlags};
+pub(crate) use flags::{BatchFlags, Given, MatrixFlags, OnlineFlags};
 pub(crate) use load::load;
 pub(crate) use online::online_flags;
 pub(crate) use pacing::LoadPoint;
 pub(crate) use reference::reference;
 pub(crate) use request::LoadRequest;
 pub(crate) use schema::json_schema;
+pub(crate) use setting::Setting;
 pub(crate) use settings::{
     CellSettings, CheckpointRef, Matrix, MatrixSource, ModelSettings, OnlineSettings, Origin,
     PrecisionSettings, Python, RunSettings, Settings, Sourced, StepPlace,
 };
 pub use settings::{FanOut, Limits};
+pub(crate) use workload::changed;

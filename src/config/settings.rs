@@ -88,6 +88,9 @@ pub(crate) struct Settings {
     pub run: RunSettings,
     /// The workload.
     pub workload: WorkloadSpec,
+    /// Whether `--lengths-from` holds texts whose tokens are counted when the run begins: until then the response lengths
+    /// of `workload` stand for others.
+    pub uncounted: bool,
     /// The interpreter whose vLLM is used.
     pub python: Sourced<Python>,
     /// The platform that the engine runs on: the accelerator found, or `cpu` for the managed engine, which is vLLM

@@ -1,7 +1,8 @@
-//! Which configuration is read: `--config`, else `ROLLBENCH_CONFIG`, else `./rollbench.toml`, else the embedded
-//! matrix for the accelerator found.
+//! Which configuration is read: `--config`, else `ROLLBENCH_CONFIG`, else `./rollbench.toml`, else that of a parent
+//! folder, else the embedded matrix for the accelerator found.
 
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use super::declared::CONFIG;
 use super::diagnostic::{Diagnostics, nearest};
@@ -44,12 +45,33 @@ pub(crate) fn choose(
             found,
         );
     }
+    if let Some(above) = found_above(request) {
+        return file(request, &above, "found in a parent folder", found);
+    }
     let (name, why) = match request.platform {
         Platform::Npu => ("ascend", "Ascend NPU found"),
         Platform::Cuda => ("nvidia", "NVIDIA GPU found"),
         Platform::Cpu => ("cpu", "no accelerator found"),
     };
     built_in(name, why)
+}
+
+/// The nearest file in a parent folder, up to the one that holds `.git` and that is `HOME`. It names a Python to run, so
+/// neither it nor a folder on the way may be another user's.
+fn found_above(request: &LoadRequest) -> Option<PathBuf> {
+    let me = nix::unistd::Uid::effective().as_raw();
+    let mine = |path: &Path| std::fs::metadata(path).is_ok_and(|facts| facts.uid() == me);
+    let home = request.var("HOME").map(Path::new);
+    let is_last = |folder: &Path| folder.join(".git").exists() || Some(folder) == home;
+    let mut folder = request.cwd.as_path();
+    while !is_last(folder) {
+        folder = folder.parent().filter(|parent| mine(parent))?;
+        let file = folder.join(FOUND);
+        if file.is_file() && mine(&file) {
+            return Some(file);
+        }
+    }
+    None
 }
 
 fn named_source(

@@ -122,6 +122,13 @@ impl Values {
         self.insert(&setting.declaration, said);
     }
 
+    /// Says what holds where nobody says anything.
+    pub(super) fn set_default<T>(&mut self, setting: &Setting<T>, value: impl Into<Value>) {
+        if self.said(setting).is_none() {
+            self.set(setting, value, Origin::Default);
+        }
+    }
+
     pub(super) fn forget<T>(&mut self, setting: &Setting<T>) {
         self.said.shift_remove(setting.declaration.key);
     }

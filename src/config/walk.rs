@@ -348,7 +348,24 @@ pub(crate) fn text(
         wrong_type(value, path, "a text in quotes", found);
         return None;
     };
+    holds_no_nul(text, value, path, found)?;
     Some(At::new(text.to_owned(), value.span()))
+}
+
+/// No argument, variable or path can hold it.
+fn holds_no_nul(
+    text: &str,
+    value: &Spanned<DeValue<'_>>,
+    path: &str,
+    found: &mut Diagnostics,
+) -> Option<()> {
+    if text.contains('\0') {
+        found
+            .at(&value.span(), format!("`{path}` holds a NUL character"))
+            .label("no argument, variable or path can");
+        return None;
+    }
+    Some(())
 }
 
 /// `value` as JSON: what an engine argument may be.
@@ -358,7 +375,10 @@ pub(crate) fn json(
     found: &mut Diagnostics,
 ) -> Option<Value> {
     Some(match value.get_ref() {
-        DeValue::String(text) => Value::from(text.as_ref()),
+        DeValue::String(text) => {
+            holds_no_nul(text, value, path, found)?;
+            Value::from(text.as_ref())
+        }
         DeValue::Boolean(flag) => Value::from(*flag),
         DeValue::Integer(number) => {
             if let Ok(n) = i64::from_str_radix(number.as_str(), number.radix()) {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde_json::{Value, json};
 
-use super::context::Context;
+use super::context::{Context, said_by_flags};
 use super::declared::{
     INPUT_LEN, LENGTHS_FROM, LOGPROBS, N, NUM_PROMPTS, OUTPUT_LEN, PRESET, PROMPT, REPLICAS,
     RESPONSE, SHARED_PREFIX, SIBLING_CORRELATION, TEMPERATURE, TOP_K, TOP_P,
@@ -12,7 +12,7 @@ use super::declared::{
 use super::diagnostic::Diagnostics;
 use super::setting::Setting;
 use super::values::Values;
-use super::{FanOut, Origin, Sourced};
+use super::{ConfigErrors, FanOut, Given, LoadRequest, Origin, Sourced};
 use crate::units::Mode;
 use crate::workload::{
     Lengths, Observed, Placement, Preset, Sampling, WorkloadError, WorkloadSpec,
@@ -42,15 +42,74 @@ pub(super) fn workload(
     fan_out: FanOut,
     found: &mut Diagnostics,
 ) -> WorkloadSpec {
-    let observed = context.request.lengths.as_ref();
-    let values = &mut context.values;
-    samples(values, mode);
+    let lengths = Observations {
+        counted: context.request.lengths.as_ref(),
+        uncounted: is_uncounted(context.request),
+    };
+    samples(&mut context.values, mode);
+    resolve(&mut context.values, lengths, fan_out, found)
+}
+
+/// The measured workload with what flags say of it.
+///
+/// # Errors
+/// Every mistake at once.
+pub(crate) fn changed(
+    measured: WorkloadSpec,
+    flags: &Given,
+    observed: Option<&Observed>,
+) -> Result<WorkloadSpec, ConfigErrors> {
+    let mut found = Diagnostics::default();
+    let mut values = said_by_flags(flags, &mut found);
+    let lengths = |lengths: &Lengths| serde_json::to_value(lengths).unwrap_or_default();
+    values.set_default(&NUM_PROMPTS, measured.num_prompts);
+    values.set_default(&N, measured.n);
+    values.set_default(&PROMPT, lengths(&measured.prompt));
+    values.set_default(&RESPONSE, lengths(&measured.response));
+    values.set_default(&SIBLING_CORRELATION, measured.sibling_correlation);
+    values.set_default(&SHARED_PREFIX, measured.shared_prefix);
+    values.set_default(&REPLICAS, measured.placement.replicas());
+    let lengths = Observations {
+        counted: observed,
+        uncounted: false,
+    };
+    let mut spec = resolve(&mut values, lengths, FanOut::Requests, &mut found);
+    spec.sampling = measured.sampling;
+    if (&spec.prompt, &spec.response) == (&measured.prompt, &measured.response) {
+        spec.preset = measured.preset;
+    }
+    if found.is_empty() {
+        Ok(spec)
+    } else {
+        Err(found.into_errors(None))
+    }
+}
+
+/// What `--lengths-from` tells.
+#[derive(Clone, Copy)]
+struct Observations<'a> {
+    counted: Option<&'a Observed>,
+    /// Whether texts are still to be counted.
+    uncounted: bool,
+}
+
+fn resolve(
+    values: &mut Values,
+    lengths: Observations<'_>,
+    fan_out: FanOut,
+    found: &mut Diagnostics,
+) -> WorkloadSpec {
     let preset = preset(values, found);
-    let prompt = prompt(values, preset.as_ref(), observed);
-    let response = response(values, preset.as_ref(), observed, found);
-    correlation(values, preset.as_ref(), &response, observed);
+    let prompt = prompt(values, preset.as_ref(), lengths);
+    let response = response(values, preset.as_ref(), lengths, found);
+    correlation(values, preset.as_ref(), &response, lengths);
     show(values, &INPUT_LEN, &PROMPT, &prompt.lengths);
-    show(values, &OUTPUT_LEN, &RESPONSE, &response.lengths);
+    if lengths.uncounted {
+        values.forget(&OUTPUT_LEN);
+        values.set(&RESPONSE, "counted when the run begins", OBSERVED);
+    } else {
+        show(values, &OUTPUT_LEN, &RESPONSE, &response.lengths);
+    }
     let spec = WorkloadSpec {
         sampling: Sampling {
             temperature: values.get(&TEMPERATURE),
@@ -102,14 +161,18 @@ fn preset(values: &mut Values, found: &mut Diagnostics) -> Option<Sourced<Preset
     }
 }
 
+/// Whether lengths are to be taken from texts that nobody has counted yet.
+pub(super) fn is_uncounted(request: &LoadRequest) -> bool {
+    request.flags.has(&LENGTHS_FROM) && request.lengths.is_none()
+}
+
+/// What stands for response lengths that are not counted yet.
+const UNCOUNTED: Lengths = Lengths::Fixed { tokens: 32 };
+
 const OBSERVED: Origin = Origin::Flag("--lengths-from");
 
-fn prompt(
-    values: &Values,
-    preset: Option<&Sourced<Preset>>,
-    observed: Option<&Observed>,
-) -> Picked {
-    match observed.and_then(|o| o.prompt.clone()) {
+fn prompt(values: &Values, preset: Option<&Sourced<Preset>>, lengths: Observations<'_>) -> Picked {
+    match lengths.counted.and_then(|o| o.prompt.clone()) {
         Some(lengths) if !values.is_flag(&INPUT_LEN) => Picked::new(lengths, OBSERVED),
         _ => {
             let preset = preset.map(|p| Sourced::new(p.value.prompt_lengths(), p.origin.clone()));
@@ -121,7 +184,7 @@ fn prompt(
 fn response(
     values: &Values,
     preset: Option<&Sourced<Preset>>,
-    observed: Option<&Observed>,
+    lengths: Observations<'_>,
     found: &mut Diagnostics,
 ) -> Picked {
     if values.is_flag(&OUTPUT_LEN) {
@@ -139,8 +202,10 @@ fn response(
                 ))
                 .help("leave one of them out");
         }
-    } else if let Some(observed) = observed {
+    } else if let Some(observed) = lengths.counted {
         return Picked::new(observed.response.clone(), OBSERVED);
+    } else if lengths.uncounted {
+        return Picked::new(UNCOUNTED, OBSERVED);
     }
     let preset = preset.map(|p| Sourced::new(p.value.response_lengths(), p.origin.clone()));
     written(values, preset, &RESPONSE, &OUTPUT_LEN)
@@ -180,16 +245,16 @@ fn correlation(
     values: &mut Values,
     preset: Option<&Sourced<Preset>>,
     response: &Picked,
-    observed: Option<&Observed>,
+    lengths: Observations<'_>,
 ) {
     let origin = &response.lengths.origin;
-    let implied = match (observed, preset) {
+    let implied = match (lengths.counted, preset) {
         (Some(observed), _) if *origin == OBSERVED => observed.sibling_correlation,
         (_, Some(preset)) if preset.origin == *origin => Some(preset.value.sibling_correlation()),
         _ => None,
     };
     if let Some(implied) = implied
-        && values.said(&SIBLING_CORRELATION).is_none()
+        && values.origin(&SIBLING_CORRELATION) == Origin::Default
     {
         values.set(&SIBLING_CORRELATION, implied, origin.clone());
     }

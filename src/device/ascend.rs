@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::npu_smi::{self, Chip, ChipProcess, Tables};
 use super::reading::{DeviceError, DeviceProcess, Reading, selection};
+use crate::process::program;
 use crate::record::DeviceInfo;
 
 const VARIABLE: &str = "ASCEND_RT_VISIBLE_DEVICES";
@@ -17,18 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The tool's path, looked up in `PATH` and where drivers put it; absent if it is nowhere.
 pub(super) fn tool() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(
-            [
-                "/usr/local/bin",
-                "/usr/local/sbin",
-                "/usr/local/Ascend/driver/tools",
-            ]
-            .map(PathBuf::from),
-        )
-        .map(|dir| dir.join("npu-smi"))
-        .find(|tool| tool.is_file())
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    path.push(":/usr/local/bin:/usr/local/sbin:/usr/local/Ascend/driver/tools");
+    program("npu-smi", &path)
 }
 
 /// The devices in the order of `ASCEND_RT_VISIBLE_DEVICES`, else of their logical numbers.

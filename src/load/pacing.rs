@@ -69,6 +69,9 @@ pub enum PacingError {
     /// So does a burstiness.
     #[error("burstiness has to be greater than 0 and finite, not {0}")]
     Burstiness(f64),
+    /// Arrivals that nobody will see.
+    #[error("the last request would be due after {0:.0} s, which is centuries")]
+    TooLong(f64),
     /// More arrivals than could ever be sent.
     #[error("{0:.0} requests are more than a schedule holds ({MAX_ARRIVALS})")]
     TooMany(f64),
@@ -172,13 +175,16 @@ impl Pacing {
                 }
             }
         }
-        Ok(Some(
-            times
-                .into_iter()
-                .map(|t| Duration::from_secs_f64(t).as_nanos())
-                .map(|t| u64::try_from(t).unwrap_or(u64::MAX))
-                .collect(),
-        ))
+        let nanos = |t: f64| {
+            let at = Duration::try_from_secs_f64(t).ok();
+            let at = at.and_then(|at| u64::try_from(at.as_nanos()).ok());
+            at.ok_or(PacingError::TooLong(t))
+        };
+        times
+            .into_iter()
+            .map(nanos)
+            .collect::<Result<_, _>>()
+            .map(Some)
     }
 }
 

@@ -23,6 +23,7 @@ pub(crate) fn to_json(plan: &Plan) -> Value {
         .iter()
         .map(|block| block.iter().map(turn).collect())
         .collect();
+    let known = !settings.uncounted;
     json!({
         "schema": SCHEMA,
         "matrix": {
@@ -35,17 +36,17 @@ pub(crate) fn to_json(plan: &Plan) -> Value {
         "platform": settings.platform,
         "settings": sourced(&settings.values),
         "workload": {
-            "spec": settings.workload,
-            "step": describe(&settings.workload, settings.run.seed),
+            "spec": known.then_some(&settings.workload),
+            "step": known.then(|| describe(&settings.workload, settings.run.seed)),
         },
-        "cells": plan.cells.iter().map(cell).collect::<Vec<_>>(),
+        "cells": plan.cells.iter().map(|planned| cell(planned, known)).collect::<Vec<_>>(),
         "order": order,
         "estimate": plan.estimate,
         "notes": plan.notes,
     })
 }
 
-fn cell(cell: &PlannedCell) -> Value {
+fn cell(cell: &PlannedCell, known: bool) -> Value {
     let Limits {
         start,
         stall,
@@ -73,7 +74,7 @@ fn cell(cell: &PlannedCell) -> Value {
         "env": sourced(&cell.settings.env),
         "limits": limits,
         "fingerprint": {
-            "config": cell.fingerprint,
+            "config": known.then_some(&cell.fingerprint),
             "checkpoint": cell.checkpoint_fingerprint,
         },
     })

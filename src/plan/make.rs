@@ -55,7 +55,9 @@ pub(crate) fn make(
         .map(|model| turns(model, &cells, &settings))
         .collect();
     let order = orders(&models, settings.run.blocks, settings.run.seed);
-    let estimate = estimate(&settings, &cells);
+    let estimate = (!settings.uncounted)
+        .then(|| estimate(&settings, &cells))
+        .flatten();
     Ok(Plan {
         settings,
         cells,

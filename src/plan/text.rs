@@ -104,7 +104,7 @@ impl Text<'_> {
         let step = describe(&plan.settings.workload, run.seed);
         writeln!(
             out,
-            "{:LEFT$}  {}: {}{} = {} sequences, {} tokens in, {} out",
+            "{:LEFT$}  {}: {}{} = {} sequences{}",
             "a step",
             run.mode,
             match run.online.duration {
@@ -114,8 +114,15 @@ impl Text<'_> {
             },
             self.shown_requests(&step),
             thousands(step.sequences),
-            length(&step.prompt),
-            length(&step.response),
+            if plan.settings.uncounted {
+                "; lengths are counted when the run begins".to_owned()
+            } else {
+                format!(
+                    ", {} tokens in, {} out",
+                    length(&step.prompt),
+                    length(&step.response)
+                )
+            },
         )?;
         self.write_load(out)?;
         self.write_spread(out, &step)?;

@@ -7,6 +7,7 @@ mod orphans;
 mod patience;
 mod pidfd;
 mod procfs;
+mod program;
 mod rundir;
 mod signals;
 mod stale;
@@ -20,6 +21,7 @@ pub use guard::{Guard, GuardedCommand, SpawnError};
 pub(crate) use guarded::guard_main;
 pub(crate) use patience::Patience;
 pub(crate) use procfs::{Snapshot, Stat, uid, variable};
+pub(crate) use program::program;
 pub use rundir::RunDir;
 #[cfg(test)]
 pub(crate) use rundir::RunInfo;

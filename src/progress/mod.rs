@@ -11,11 +11,14 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 
 use crate::event::Envelope;
+use crate::output;
 
 /// Shows the stream on stderr until it ends: a live line on a terminal, plain lines elsewhere.
 pub(crate) fn show(mut events: UnboundedReceiver<Envelope>) -> JoinHandle<()> {
     tokio::spawn(async move {
-        if std::io::stderr().is_terminal() {
+        if output::quiet() {
+            while events.recv().await.is_some() {}
+        } else if std::io::stderr().is_terminal() {
             terminal::show(&mut events).await;
         } else {
             plain::show(&mut events).await;

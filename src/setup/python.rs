@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use super::SetupError;
+use crate::process::program;
 
 /// In words, and as uv writes it.
 pub(crate) const WANTED: &str = "CPython 3.11 to 3.13";
@@ -53,11 +54,7 @@ impl Search {
 
     /// The first executable file called `name`.
     pub(crate) fn which(&self, name: impl AsRef<OsStr>) -> Option<PathBuf> {
-        use nix::unistd::{AccessFlags, access};
-        std::env::split_paths(&self.path)
-            .filter(|dir| dir.is_absolute())
-            .map(|dir| dir.join(name.as_ref()))
-            .find(|file| file.is_file() && access(file, AccessFlags::X_OK).is_ok())
+        program(name, &self.path)
     }
 
     /// A suitable interpreter; `None` if there is none, but `uv` is there and can bring one.

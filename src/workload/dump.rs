@@ -295,6 +295,16 @@ pub(crate) struct Observed {
     pub sibling_correlation: Option<f64>,
 }
 
+impl Observation {
+    /// Whether a text is to be counted.
+    pub(crate) fn has_text(&self) -> bool {
+        let extents = [self.prompt.as_ref(), Some(&self.response)];
+        extents
+            .into_iter()
+            .any(|extent| matches!(extent, Some(Extent::Text(_))))
+    }
+}
+
 /// Counts tokens where only texts are known and makes distributions. `count` gets all texts at once; `source` says
 /// where they are from.
 pub(crate) fn observed(

@@ -161,3 +161,46 @@ fn an_argument_that_this_vllm_lacks_fails_before_the_engine() {
         "{text}"
     );
 }
+
+/// Whatever a run can be told a diagnostic can be told too: it shrinks the plan, not the flags.
+#[test]
+fn every_flag_of_a_run_is_taken() {
+    let folder = Folder::new();
+    let config = CHECKPOINT.replace("2048", "65536");
+    folder.write("checkpoint/config.json", &config);
+    folder.write(
+        "texts.jsonl",
+        "{\"output\": \"a b c\"}\n{\"output\": \"d\"}\n",
+    );
+    folder.write("lengths.txt", "100\n900\n");
+    let cases: [&[&str]; 7] = [
+        &["--until", "2%", "--max-blocks", "8", "--calibrate"],
+        &["--workload", "math-4k", "--replicas", "8"],
+        &["--shared-prefix", "64", "--steps", "9", "--warmup", "3"],
+        &["--lengths-from", "lengths.txt"],
+        &["--lengths-from", "texts.jsonl"],
+        &[
+            "--workload",
+            "gsm8k",
+            "--fan-out",
+            "requests",
+            "--like-verl",
+        ],
+        &[
+            "--online",
+            "--duration",
+            "60",
+            "--request-rate",
+            "0.01,inf",
+            "--max-concurrency",
+            "2,4",
+        ],
+    ];
+    for args in cases {
+        let output = folder.diagnose(args, &[]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {text}\n{error}");
+        assert!(text.contains("128 output tokens"), "{args:?}: {text}");
+    }
+}

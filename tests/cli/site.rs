@@ -26,16 +26,21 @@ impl Site {
 
     /// Runs the binary in the folder; nothing of this machine's environment reaches it but `PATH`.
     pub(crate) fn rollbench(&self, args: &[&str]) -> Output {
+        self.command(args, "").output().expect("runs")
+    }
+
+    /// The same from a folder below.
+    pub(crate) fn command(&self, args: &[&str], folder: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rollbench"));
         command
             .args(args)
-            .current_dir(self.work())
+            .current_dir(self.work().join(folder))
             .env_clear()
             .env("HOME", self.dir.path());
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
         }
-        command.output().expect("runs")
+        command
     }
 
     /// The names in the working folder.

@@ -219,3 +219,38 @@ note: as verl has it: workload.sampling.temperature = 1.0, instead of 0.7 (file 
 note: as verl has it: workload.sampling.logprobs = 0, instead of null (default)
 "#);
 }
+
+/// Only a probe may start Python: what has to be counted is told.
+#[test]
+fn a_plan_of_texts_counts_nothing() {
+    let site = site();
+    site.write(
+        "texts.jsonl",
+        "{\"output\": \"a b c\"}\n{\"output\": \"d\"}\n",
+    );
+    site.write(
+        "rollbench.toml",
+        &String::from_utf8(site.read("rollbench.toml"))
+            .expect("UTF-8")
+            .replace("python3", "./nowhere/python"),
+    );
+    let output = site.rollbench(&["plan", "--lengths-from", "texts.jsonl"]);
+    let shown = String::from_utf8(output.stdout).expect("UTF-8");
+    let words = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(0), "{words}");
+    assert!(
+        shown.contains("= 256 sequences; lengths are counted when the run begins"),
+        "{shown}"
+    );
+    for unknown in ["estimate", "max_model_len", "output_len"] {
+        assert!(!shown.contains(unknown), "{unknown}: {shown}");
+    }
+    let workload = step_of(&site, &["--lengths-from", "texts.jsonl"]);
+    assert!(workload["step"].is_null() && workload["spec"].is_null());
+    for args in [&["plan", "--probe"][..], &["run"]] {
+        let output = site.rollbench(&[args, &["--lengths-from", "texts.jsonl"]].concat());
+        assert_eq!(output.status.code(), Some(3));
+        let words = String::from_utf8(output.stderr).expect("UTF-8");
+        assert!(words.contains("there is no Python at"), "{words}");
+    }
+}

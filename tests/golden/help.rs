@@ -15,6 +15,7 @@ const COMMANDS: &[&str] = &[
     "setup",
     "clean",
     "schema",
+    "completions",
 ];
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod engine;
 mod report;
+mod small;
 mod stages;
 mod vllm;
 

@@ -4,11 +4,9 @@ use std::path::PathBuf;
 
 use super::engine::{Trial, Tried};
 use super::report::{Finding, Name, Report};
+use super::small::shrink;
 use super::vllm;
 use crate::commands::{common, measure};
-use crate::config::declared::{
-    BLOCKS, INPUT_LEN, MODELS, N, NUM_PROMPTS, OUTPUT_LEN, PRECISIONS, STEPS, WARMUP,
-};
 use crate::config::{self, LoadRequest, Settings};
 use crate::device::{self, Platform};
 use crate::error::{CommandError, Exit};
@@ -148,39 +146,18 @@ fn configuration(request: &LoadRequest) -> (Finding, Option<Settings>) {
     let Some(model) = wide.matrix.selected_models.first() else {
         return (Finding::failed("no model is selected"), None);
     };
-    let mut small = request.clone();
-    let flags = &mut small.flags;
-    flags.give(&MODELS, [model.as_str()]);
-    flags.give(&PRECISIONS, [wide.matrix.baseline.as_str()]);
-    for (setting, few) in [
-        (&NUM_PROMPTS, "4"),
-        (&N, "1"),
-        (&INPUT_LEN, "64"),
-        (&OUTPUT_LEN, "32"),
-    ] {
-        if !flags.has(setting) {
-            flags.give(setting, [few]);
-        }
-    }
-    flags.give(&STEPS, ["1"]);
-    flags.give(&WARMUP, ["0"]);
-    flags.give(&BLOCKS, ["1"]);
     let cells = match wide.cells.len() {
         1 => "1 cell".to_owned(),
         n => format!("{n} cells"),
     };
-    match config::load(&small) {
-        Err(errors) => (Finding::failed(errors.render(false)), None),
-        Ok(settings) => {
-            let finding = Finding::ok(format!(
-                "{} ({}), {cells} selected",
-                wide.matrix.source,
-                wide.matrix.source.why()
-            ))
-            .also(format!("tried here: {model} at {}", wide.matrix.baseline));
-            (finding, Some(settings))
-        }
-    }
+    let finding = Finding::ok(format!(
+        "{} ({}), {cells} selected",
+        wide.matrix.source,
+        wide.matrix.source.why()
+    ))
+    .also(format!("tried here: {model} at {}", wide.matrix.baseline));
+    let model = model.clone();
+    (finding, Some(shrink(wide, &model)))
 }
 
 /// What the checkpoint is, and whether that is what its precision says.

@@ -137,6 +137,7 @@ fn settings(
             gate_timeout: std::time::Duration::ZERO,
         },
         workload: options.spec.clone(),
+        uncounted: false,
         // Nothing is started: the three that follow have no effect.
         python: Sourced::new(Python::Managed, Origin::Default),
         platform: Platform::Cpu,
