@@ -273,6 +273,37 @@ pub struct Sidecar {
 const MAX_FAILED_SHARE: f64 = 0.01;
 
 impl Step {
+    /// Sequences in one request: all requests of a step ask for the same number.
+    pub fn per_request(&self) -> u64 {
+        (self.sequences.len() as u64 / self.submitted.requests.max(1)).max(1)
+    }
+
+    /// Requests of which a sequence failed.
+    pub fn failed_requests(&self) -> u64 {
+        let rows = 0..self.sequences.len();
+        let failed = rows.filter(|row| self.sequences.has_failed(*row));
+        if self.per_request() == 1 {
+            return failed.count() as u64;
+        }
+        let groups = failed.filter_map(|row| self.sequences.group.get(row));
+        groups.collect::<std::collections::BTreeSet<_>>().len() as u64
+    }
+
+    /// Prompt tokens of the sequences that did not fail, once per request, and the tokens that came back of them.
+    pub fn answered_tokens(&self) -> (u64, u64) {
+        let sum = |column: &[u32]| -> u64 {
+            let rows = column.iter().enumerate();
+            rows.filter(|(row, _)| !self.sequences.has_failed(*row))
+                .map(|(_, tokens)| u64::from(*tokens))
+                .sum()
+        };
+        let prompt = match self.failed_requests() {
+            0 => self.submitted.prompt_tokens,
+            _ => sum(&self.sequences.prompt_tokens) / self.per_request(),
+        };
+        (prompt, sum(&self.sequences.output_tokens))
+    }
+
     /// Whether so many requests failed that the measurement is no success, whatever is kept of it.
     pub fn too_many_failed(&self) -> bool {
         let failed = self.sequences.error.iter().flatten().count();
@@ -308,6 +339,11 @@ impl OnlineColumns {
 }
 
 impl Sequences {
+    /// Whether sequence `row` failed.
+    pub fn has_failed(&self, row: usize) -> bool {
+        self.error.get(row).is_some_and(Option::is_some)
+    }
+
     /// How many sequences there are.
     pub fn len(&self) -> usize {
         self.output_tokens.len()

@@ -7,7 +7,7 @@ use super::measured_on::{checkpoints, measured_on};
 use super::model::{CellRow, ImportedRow, Note, Outcome, Summary};
 use crate::record::Point;
 use crate::stats::judged::JudgedBy;
-use crate::stats::{Distribution, Latency};
+use crate::stats::{Distribution, Latency, SMALLEST_EFFECT, ends};
 use crate::units::Mode;
 
 /// What a summary as text begins with: its first section, whichever that is.
@@ -434,7 +434,7 @@ fn verdicts(summary: &Summary) -> Vec<String> {
         let interval = row
             .mean
             .interval
-            .map(|i| format!(" (95 % CI {:.2}-{:.2})", i.low, i.high))
+            .map(|i| format!(" (95 % CI {})", ends(&i, SMALLEST_EFFECT)))
             .unwrap_or_default();
         lines.push(format!(
             "All {} models{} {}: {:.2}x{interval}, the geometric mean of their speed-ups",
@@ -469,16 +469,19 @@ fn verdict_lines(cell: &CellRow) -> Vec<String> {
     }
     if let Some(interval) = comparison.bootstrap {
         lines.push(format!(
-            "{}{mode}: a bootstrap (BCa) gives {:.2}-{:.2}",
+            "{}{mode}: a bootstrap (BCa) gives {}",
             cell.name(),
-            interval.low,
-            interval.high
+            ends(&interval, SMALLEST_EFFECT)
         ));
     }
     if let Some(without) = comparison.without_outliers {
-        let blocks = comparison.outliers.iter().map(|i| (i + 1).to_string());
+        let blocks = comparison
+            .outliers
+            .iter()
+            .filter_map(|i| comparison.blocks.get(*i));
+        let blocks = blocks.map(ToString::to_string);
         lines.push(format!(
-            "{}{mode}: block {} of {} stands out; it is in the numbers, and without it the ratio is {without:.2}x",
+            "{}{mode}: block {} (of {}, from 0) stands out; it is in the numbers, and without it the ratio is {without:.2}x",
             cell.name(),
             blocks.collect::<Vec<_>>().join(" and "),
             comparison.differences.len()

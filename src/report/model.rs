@@ -227,6 +227,8 @@ pub struct Comparison {
     pub verdict: Option<Verdict>,
     /// By block: mean ln makespan of the baseline - that of the cell. Empty across sessions.
     pub differences: Vec<f64>,
+    /// The numbers of these blocks, from 0.
+    pub blocks: Vec<u32>,
     /// The bias-corrected and accelerated bootstrap, as a second opinion; absent below twenty blocks.
     pub bootstrap: Option<Interval>,
     /// Places in `differences` of blocks that stand out; they are in all numbers.

@@ -163,6 +163,7 @@ fn compare(cell: &DerivedCell, cells: &[DerivedCell]) -> Option<Comparison> {
         latency: Vec::new(),
         verdict: None,
         differences: Vec::new(),
+        blocks: Vec::new(),
         bootstrap: None,
         outliers: Vec::new(),
         without_outliers: None,
@@ -222,6 +223,7 @@ fn by_throughput(
     let SpeedUp {
         estimate,
         differences,
+        blocks,
     } = found;
     comparison.estimate = Some(estimate);
     comparison.verdict = Some(stats::verdict(&Evidence {
@@ -245,6 +247,7 @@ fn by_throughput(
     comparison.outliers = outliers.iter().map(|o| o.index).collect();
     comparison.by_running = speed_up_by_running(&baseline.by_running, &cell.by_running);
     comparison.differences = differences;
+    comparison.blocks = blocks;
 }
 
 /// What is said at a point where a schedule offered the requests and not both fell behind.

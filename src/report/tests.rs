@@ -802,7 +802,7 @@ fn a_block_that_stands_out_is_told_and_kept() {
     insta::assert_snapshot!(section(&text(&summary(records)), "Against the baseline"), @r"
 Against the baseline
   DEMO W8A8: no difference detectable at 2 % (1.07x, 0.92-1.24); about 26 more engine starts would decide
-  DEMO W8A8: block 8 of 8 stands out; it is in the numbers, and without it the ratio is 1.00x
+  DEMO W8A8: block 7 (of 8, from 0) stands out; it is in the numbers, and without it the ratio is 1.00x
 ");
 }
 

@@ -7,9 +7,9 @@ use super::interval::{Estimate, paired, two_stage, unpaired};
 use super::stein::{Total, total_blocks};
 use crate::record::{Arm, CellRecord, Conditions, Inference};
 
-/// y(baseline) - y(cell) in the blocks that one session ran of both, in the order of blocks. Where a block was repeated,
-/// its last start counts.
-pub fn differences(baseline: &[BlockLog], cell: &[BlockLog]) -> Vec<f64> {
+/// y(baseline) - y(cell) in the blocks that one session ran of both, with their numbers, in the order of blocks. Where a
+/// block was repeated, its last start counts.
+pub fn differences(baseline: &[BlockLog], cell: &[BlockLog]) -> Vec<(u32, f64)> {
     let by_block = |logs: &[BlockLog]| -> BTreeMap<(u32, String), f64> {
         logs.iter()
             .map(|log| ((log.block, log.session.clone()), log.mean_ln_makespan))
@@ -18,7 +18,7 @@ pub fn differences(baseline: &[BlockLog], cell: &[BlockLog]) -> Vec<f64> {
     let here = by_block(cell);
     by_block(baseline)
         .into_iter()
-        .filter_map(|(block, there)| Some(there - here.get(&block)?))
+        .filter_map(|(block, there)| Some((block.0, there - here.get(&block)?)))
         .collect()
 }
 
@@ -29,6 +29,8 @@ pub struct SpeedUp {
     pub estimate: Estimate,
     /// The differences of logarithms, a block each; empty where the arms are not paired.
     pub differences: Vec<f64>,
+    /// The numbers of these blocks, from 0.
+    pub blocks: Vec<u32>,
 }
 
 /// The speed-up of a cell over its baseline, with `comparisons` cells compared with this baseline: paired by block
@@ -39,17 +41,22 @@ pub fn speed_up(
     inference: Inference,
     comparisons: usize,
 ) -> Option<SpeedUp> {
-    let differences = differences(baseline, cell);
+    let (blocks, differences): (Vec<u32>, Vec<f64>) =
+        differences(baseline, cell).into_iter().unzip();
     let estimate = if differences.is_empty() {
         between_sessions(baseline, cell, comparisons)
     } else if let (Some(first), Some(_)) = (inference.first_stage, inference.until) {
-        two_stage(&differences, first as usize, comparisons)
+        // Where a block of the first stage failed, none of the second takes its place: the number of blocks was decided
+        // without it.
+        let of_first = blocks.iter().filter(|block| **block < first).count();
+        two_stage(&differences, of_first, comparisons)
     } else {
         paired(&differences, comparisons)
     };
     estimate.map(|estimate| SpeedUp {
         estimate,
         differences,
+        blocks,
     })
 }
 
@@ -85,8 +92,11 @@ pub fn second_stage(
             let same = there
                 .iter()
                 .find(|(other, _)| conditions.unlike(other).is_empty());
-            let mut d = same.map_or_else(Vec::new, |(_, there)| differences(there, &here));
-            d.truncate(first_stage);
+            let all = same.map_or_else(Vec::new, |(_, there)| differences(there, &here));
+            let of_first = all
+                .into_iter()
+                .filter(|(block, _)| (*block as usize) < first_stage);
+            let d: Vec<f64> = of_first.map(|(_, difference)| difference).collect();
             if d.len() >= 2 {
                 stages.push(d);
             }
@@ -111,7 +121,11 @@ pub fn calibration(baseline: &CellRecord) -> Option<Estimate> {
     }
     let main = block_logs(baseline, Arm::Main);
     let again = block_logs(baseline, Arm::Calibration);
-    paired(&differences(&main, &again), 1)
+    let differences: Vec<f64> = differences(&main, &again)
+        .into_iter()
+        .map(|d| d.1)
+        .collect();
+    paired(&differences, 1)
 }
 
 /// The speed-up of `new` over `base`, which share no blocks.
@@ -209,5 +223,30 @@ mod tests {
         let staged = compared(&base, &cell).expect("blocks").estimate;
         assert!((fixed.ratio - staged.ratio).abs() < 1e-12);
         assert!((staged.interval.expect("has").df - 2.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_failed_block_of_the_first_stage_is_not_replaced_by_one_of_the_second() {
+        let base = done("demo", "bf16", &[&[2.0][..]; 8]);
+        let rows: Vec<Vec<f64>> = [1.0, 1.1, 1.0, 1.05, 1.0, 1.1, 3.0, 0.3]
+            .map(|x| vec![x])
+            .to_vec();
+        let rows: Vec<&[f64]> = rows.iter().map(Vec::as_slice).collect();
+        let mut cell = done("demo", "w8a8", &rows);
+        cell.session.inference = Inference {
+            until: Some(0.02),
+            first_stage: Some(6),
+            ..Inference::default()
+        };
+        cell.starts[2].status = StartStatus::Failed;
+        let found = compared(&base, &cell).expect("blocks");
+        assert_eq!(found.blocks, [0, 1, 3, 4, 5, 6, 7]);
+        let interval = found.estimate.interval.expect("five of the first stage");
+        assert!((interval.df - 4.0).abs() < f64::EPSILON);
+        let first: Vec<f64> = [1.0_f64, 1.1, 1.05, 1.0, 1.1]
+            .map(|x| (2.0 / x).ln())
+            .to_vec();
+        let sd = paired(&first, 1).expect("blocks").sd_log.expect("five");
+        assert!((found.estimate.sd_log.expect("five") - sd).abs() < 1e-12);
     }
 }

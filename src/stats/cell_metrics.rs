@@ -11,7 +11,7 @@ use super::step_metrics::StepMetrics;
 use crate::record::{
     Arm, CellRecord, EngineStart, Point, Role, Step, StepStatus, counted_starts, counted_steps,
 };
-use crate::workload::WorkloadSpec;
+use crate::workload::{Lengths, WorkloadSpec};
 
 /// A step with its place and metrics.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -114,7 +114,7 @@ pub struct CellMetrics {
     pub kv_tokens: Option<u64>,
     /// Weights in device memory, the largest of the engine starts; absent if not told.
     pub weights_bytes: Option<u64>,
-    /// Launch to ready, mean over the engine starts.
+    /// Launch to ready, mean over the engine starts; absent where a server was not started.
     pub load_s: Option<f64>,
     /// Requests that failed.
     pub failed: u64,
@@ -142,7 +142,12 @@ fn caps(record: &CellRecord) -> BTreeMap<&str, u32> {
         .iter()
         .filter_map(|(name, workload)| {
             let spec: WorkloadSpec = serde_json::from_value(workload.spec.clone()).ok()?;
-            Some((name.as_str(), spec.response.max()))
+            // What was observed tells how long responses were, not how long they might have been.
+            let cap = match spec.response {
+                Lengths::Empirical { .. } => return None,
+                lengths => lengths.max(),
+            };
+            Some((name.as_str(), cap))
         })
         .collect()
 }
@@ -157,7 +162,7 @@ fn slo(record: &CellRecord) -> Option<Slo> {
 pub(crate) fn step_rows(record: &CellRecord) -> Vec<StepRow> {
     let (caps, slo) = (caps(record), slo(record));
     let rows = |start: &EngineStart| {
-        let counted = if start.is_complete() {
+        let counted = if start.is_complete() && start.arm == Arm::Main {
             counted_steps(start)
         } else {
             Vec::new()
@@ -190,8 +195,8 @@ pub(crate) fn cost_s(step: &Step) -> f64 {
     if step.duration_s.is_none() {
         return makespan_s;
     }
-    let tokens = step.sequences.output_tokens.iter().map(|&t| f64::from(t));
-    makespan_s / tokens.sum::<f64>().max(1.0)
+    let (_, tokens) = step.answered_tokens();
+    makespan_s / (tokens as f64).max(1.0)
 }
 
 /// The mean log makespan of each counted start of `arm`, by block.
@@ -244,7 +249,8 @@ impl CellMetrics {
         let output_throughput = output_tokens as f64 / time;
         let hits = total(|s| s.prefix_hits);
         let queries = total(|s| s.prefix_queries).filter(|&queries| queries > 0);
-        let loads: Vec<f64> = facts().map(|f| f.load_s).collect();
+        // A server that was running already was not loaded.
+        let loads: Vec<f64> = facts().map(|f| f.load_s).filter(|s| *s > 0.0).collect();
         Some(Self {
             starts: starts.len(),
             steps: steps.len(),
@@ -255,7 +261,7 @@ impl CellMetrics {
                 .and_then(|start| devices(start))
                 .map(|devices| output_throughput / devices),
             total_token_throughput: (prompt_tokens + output_tokens) as f64 / time,
-            request_throughput: sum(|s| s.requests) as f64 / time,
+            request_throughput: sum(|s| s.requests.saturating_sub(s.failed)) as f64 / time,
             steady_output_throughput: steady_output_throughput(&starts),
             request_goodput: counted
                 .iter()

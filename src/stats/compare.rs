@@ -260,6 +260,7 @@ fn between_sessions(base: &[BlockLog], new: &[BlockLog], comparisons: usize) -> 
     Some(SpeedUp {
         estimate: blocks::between_sessions(base, new, comparisons)?,
         differences: Vec::new(),
+        blocks: Vec::new(),
     })
 }
 

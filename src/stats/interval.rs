@@ -87,7 +87,7 @@ fn with_variance_of(differences: &[f64], first: usize, comparisons: usize) -> Op
     }
     let blocks = differences.len();
     let centre = mean(differences);
-    let sd = standard_deviation(&differences[..first]);
+    let sd = standard_deviation(&differences[..first.min(blocks)]);
     let interval = sd.map(|sd| {
         let level = simultaneous(comparisons);
         let df = (first - 1) as f64;

@@ -47,5 +47,5 @@ pub(crate) use resolution::{Resolution, Soundness, resolution};
 pub(crate) use step_metrics::ResponseLength;
 pub(crate) use validity::cell_reasons;
 pub(crate) use verdict::{
-    Evidence, Judgement, RatioWords, Ratios, SMALLEST_EFFECT, Verdict, verdict,
+    Evidence, Judgement, RatioWords, Ratios, SMALLEST_EFFECT, Verdict, ends, verdict,
 };

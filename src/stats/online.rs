@@ -118,7 +118,7 @@ impl OnlineMetrics {
             return None;
         }
         let rows = completed(sequences, online);
-        let per_request = per_request(step);
+        let per_request = step.per_request();
         let completed = rows.len() as u64 / per_request;
         let prompt = |row: &Row| u64::from(sequences.prompt_tokens[row.index]);
         let total_input_tokens = rows.iter().map(prompt).sum::<u64>() / per_request;
@@ -141,7 +141,7 @@ impl OnlineMetrics {
             max_concurrent_requests: busiest_second(&rows) / per_request,
             latency: sample.summarise(),
             merged_chunks: tokens.map(|tokens| merged_chunks(&rows, tokens)),
-            steady: tokens.and_then(|tokens| steady(&rows, online, tokens)),
+            steady: tokens.and_then(|tokens| steady(step, &rows, online, tokens)),
         })
     }
 
@@ -190,23 +190,18 @@ impl OnlineMetrics {
 pub(super) fn steady_part(step: &Step) -> Option<Steady> {
     let (online, tokens) = (step.online.as_ref()?, step.tokens.as_ref()?);
     let whole = tokens.rows.len() == step.sequences.len();
-    whole.then(|| steady(&completed(&step.sequences, online), online, tokens))?
+    whole.then(|| steady(step, &completed(&step.sequences, online), online, tokens))?
 }
 
 /// Completed requests of an online step that kept the objectives; of a request with several sequences, the share of
 /// them that did. Absent for an offline step.
 pub(super) fn good_requests(step: &Step, slo: &Slo) -> Option<f64> {
     let rows = completed(&step.sequences, step.online.as_ref()?);
-    Some(good(&rows, slo, per_request(step)))
+    Some(good(&rows, slo, step.per_request()))
 }
 
 fn good(rows: &[Row], slo: &Slo, per_request: u64) -> f64 {
     rows.iter().filter(|row| row.keeps(slo)).count() as f64 / per_request as f64
-}
-
-/// All requests of a step ask for the same number of sequences.
-fn per_request(step: &Step) -> u64 {
-    (step.sequences.len() as u64 / step.submitted.requests.max(1)).max(1)
 }
 
 fn completed(sequences: &Sequences, online: &OnlineColumns) -> Vec<Row> {
@@ -262,7 +257,12 @@ fn most(values: impl Iterator<Item = u64>) -> u64 {
     counts.into_values().max().unwrap_or(0)
 }
 
-fn steady(rows: &[Row], online: &OnlineColumns, tokens: &TokenTimes) -> Option<Steady> {
+fn steady(
+    step: &Step,
+    rows: &[Row],
+    online: &OnlineColumns,
+    tokens: &TokenTimes,
+) -> Option<Steady> {
     let close = |row: &Row| {
         online
             .close_ns
@@ -275,6 +275,13 @@ fn steady(rows: &[Row], online: &OnlineColumns, tokens: &TokenTimes) -> Option<S
         .iter()
         .flat_map(|row| [(row.start_ns, 1), (close(row), -1)])
         .collect();
+    // A stream that failed was in flight too, until it closed.
+    let failed = (0..step.sequences.len()).filter(|row| step.sequences.has_failed(*row));
+    for row in failed {
+        if let Some(end_ns) = online.close_ns.get(row).copied().flatten() {
+            changes.extend([(online.start(row), 1), (end_ns, -1)]);
+        }
+    }
     changes.sort_unstable();
     let levels = || {
         changes.iter().scan(0, |level, (at_ns, change)| {

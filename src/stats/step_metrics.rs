@@ -15,11 +15,11 @@ pub struct StepMetrics {
     pub requests: u64,
     /// Sequences asked for.
     pub sequences: u64,
-    /// Sequences that failed.
+    /// Requests that failed: they are in no rate.
     pub failed: u64,
-    /// Prompt tokens handed over, once per request.
+    /// Prompt tokens of what was answered, once per request.
     pub prompt_tokens: u64,
-    /// Tokens that came back.
+    /// Tokens that came back of what was answered.
     pub output_tokens: u64,
     /// Output tokens over makespan.
     #[serde(rename = "output_throughput_tok_s")]
@@ -27,7 +27,7 @@ pub struct StepMetrics {
     /// Prompt and output tokens over makespan.
     #[serde(rename = "total_token_throughput_tok_s")]
     pub total_token_throughput: Option<f64>,
-    /// Requests over makespan.
+    /// Answered requests over makespan.
     #[serde(rename = "request_throughput_req_s")]
     pub request_throughput: Option<f64>,
     /// When half of the sequences had finished: the median of the finish times. Absent, as the next five, if the
@@ -103,8 +103,8 @@ impl StepMetrics {
     pub fn of(step: &Step, cap: Option<u32>) -> Self {
         let sequences = &step.sequences;
         let makespan_s = step.makespan_ns as f64 / 1e9;
-        let prompt_tokens = step.submitted.prompt_tokens;
-        let output_tokens: u64 = sequences.output_tokens.iter().map(|&t| u64::from(t)).sum();
+        let (prompt_tokens, output_tokens) = step.answered_tokens();
+        let failed = step.failed_requests();
         let rate = |count: u64| (step.makespan_ns > 0).then(|| count as f64 / makespan_s);
         let finish = finish_times(sequences);
         let time_to = |q| quantile(&finish, q);
@@ -118,12 +118,12 @@ impl StepMetrics {
             makespan_s,
             requests: step.submitted.requests,
             sequences: sequences.len() as u64,
-            failed: sequences.error.iter().flatten().count() as u64,
+            failed,
             prompt_tokens,
             output_tokens,
             output_throughput: rate(output_tokens),
             total_token_throughput: rate(prompt_tokens + output_tokens),
-            request_throughput: rate(step.submitted.requests),
+            request_throughput: rate(step.submitted.requests.saturating_sub(failed)),
             time_to_50_s: time_to(0.5),
             time_to_90_s,
             time_to_99_s: time_to(0.99),
@@ -154,25 +154,38 @@ fn finish_times(sequences: &Sequences) -> Vec<f64> {
 
 /// From finish times where the engine tells them, else from the timeline.
 ///
-/// All sequences are submitted at once and an engine runs at most `peak` of them together, so at any time
-/// min(peak, unfinished) are running: those that wait take freed slots at once. The peak is the greatest number of
-/// sequences that were between their first and their last token together (all of them where first tokens are unknown).
+/// An engine runs at most `peak` sequences together, so at any time min(peak, sent and unfinished) are running: those
+/// that wait take freed slots at once. Offline all are sent at the begin. The peak is the greatest number of sequences
+/// that were between their first and their last token together (all of them where first tokens are unknown).
 fn bubble_ratio(step: &Step, finish: &[f64]) -> Option<f64> {
     let makespan_s = step.makespan_ns as f64 / 1e9;
     let (area, peak) = if finish.is_empty() {
         timeline_area(step.timeline.as_ref()?, makespan_s)?
     } else {
         let peak = peak_running(&step.sequences).unwrap_or(finish.len());
-        let mut area = 0.0;
-        let mut from = 0.0;
-        for (done, &at) in finish.iter().enumerate() {
-            area += (at - from) * peak.min(finish.len() - done) as f64;
+        let mut changes: Vec<(f64, i32)> = starts(step).into_iter().map(|at| (at, 1)).collect();
+        changes.extend(finish.iter().map(|at| (*at, -1)));
+        changes.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)));
+        let (mut area, mut from, mut unfinished) = (0.0, 0.0, 0);
+        for (at, change) in changes {
+            area += (at - from) * f64::from(unfinished).min(peak as f64);
             from = at;
+            unfinished += change;
         }
         (area, peak as f64)
     };
     let full = makespan_s * peak;
     (full > 0.0).then(|| (1.0 - area / full).clamp(0.0, 1.0))
+}
+
+/// When each sequence that did not fail was sent, in seconds; offline all at the begin.
+fn starts(step: &Step) -> Vec<f64> {
+    let rows = (0..step.sequences.len()).filter(|row| !step.sequences.has_failed(*row));
+    let of_row = |row| match &step.online {
+        Some(online) => online.start(row) as f64 / 1e9,
+        None => 0.0,
+    };
+    rows.map(of_row).collect()
 }
 
 /// Integral and maximum of the running sequences of a timeline, each value holding until the next.
@@ -265,6 +278,33 @@ mod tests {
         // Without first tokens nothing is known of slots: all four count as running from the start.
         step.sequences.first_ns = Vec::new();
         close(StepMetrics::of(&step, None).bubble_ratio, 0.25);
+    }
+
+    #[test]
+    fn a_paced_step_counts_each_sequence_from_its_own_start() {
+        // One a second, each for 0.5 s, four of them: the engine is idle half of the time.
+        let step = builder::paced(1.0, 4, |_| 0.5);
+        let m = StepMetrics::of(&step, None);
+        close(m.bubble_ratio, 1.0 - 2.0 / 3.5);
+    }
+
+    #[test]
+    fn what_failed_is_in_no_rate() {
+        let mut step = builder::step(1, Role::Measured, 2.0);
+        step.sequences.error = vec![None; 8];
+        step.sequences.error[2] = Some("HTTP 500".to_owned());
+        step.sequences.error[3] = Some("HTTP 500".to_owned());
+        let m = StepMetrics::of(&step, None);
+        assert_eq!((m.requests, m.sequences, m.failed), (8, 8, 2));
+        close(m.output_throughput, 6.0 * 32.0 / 2.0);
+        close(m.total_token_throughput, 6.0 * 96.0 / 2.0);
+        close(m.request_throughput, 3.0);
+        // Two samples a request: one request failed.
+        (step.submitted.requests, step.submitted.prompt_tokens) = (4, 4 * 64);
+        let m = StepMetrics::of(&step, None);
+        assert_eq!((m.requests, m.sequences, m.failed), (4, 8, 1));
+        close(m.request_throughput, 1.5);
+        close(m.total_token_throughput, 96.0 + 96.0);
     }
 
     #[test]

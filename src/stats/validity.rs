@@ -20,8 +20,8 @@ fn reasons(starts: &[&EngineStart]) -> Vec<String> {
     let mut requests = 0;
     let mut invalid: BTreeMap<&str, usize> = BTreeMap::new();
     for step in starts.iter().flat_map(|s| measured(s)) {
-        requests += step.sequences.len();
-        failed += step.sequences.error.iter().flatten().count();
+        requests += step.submitted.requests;
+        failed += step.failed_requests();
         if step.status != StepStatus::Ok {
             for reason in &step.reasons {
                 *invalid.entry(reason).or_default() += 1;

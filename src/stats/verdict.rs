@@ -259,13 +259,19 @@ impl RatioWords {
             };
         };
         let decimals = decimals(&interval, smallest_effect);
-        let shown = format!("{:.decimals$}-{:.decimals$}", interval.low, interval.high);
+        let shown = ends(&interval, smallest_effect);
         Self {
             ratio: format!("{:.decimals$}", estimate.ratio),
             support: format!("95 % CI {shown}, {} engine starts", estimate.blocks),
             interval: shown,
         }
     }
+}
+
+/// The ends of an interval, such as `1.12-1.21`, with the decimals of [`RatioWords`].
+pub(crate) fn ends(interval: &Interval, smallest_effect: f64) -> String {
+    let decimals = decimals(interval, smallest_effect);
+    format!("{:.decimals$}-{:.decimals$}", interval.low, interval.high)
 }
 
 /// As few decimals, from two, as show on which side of 1 and of delta the ends of the interval lie: "1.00-1.05:

@@ -1,5 +1,7 @@
 //! Response lengths that somebody observed: verl's rollout dumps, a column of numbers, a ShareGPT-like JSON.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
 
 use super::lengths::Lengths;
@@ -371,8 +373,8 @@ fn empirical(mut lengths: Vec<u32>, source: &str) -> Lengths {
     }
 }
 
-/// The mean product of the normal scores of two siblings. Siblings are successive rows with the same prompt text, as
-/// verl dumps them. Absent if there are no two such rows.
+/// The mean product of the normal scores of two siblings: rows with the same prompt text, wherever they stand, since
+/// verl's older trainer sorts a step by length. Absent if there are no two such rows.
 fn sibling_correlation(observations: &[Observation], responses: &[u32]) -> Option<f64> {
     let mut order: Vec<usize> = (0..responses.len()).collect();
     order.sort_by_key(|i| responses[*i]);
@@ -386,17 +388,21 @@ fn sibling_correlation(observations: &[Observation], responses: &[u32]) -> Optio
         }
     }
     let variance = scores.iter().map(|z| z * z).sum::<f64>() / scores.len() as f64;
-    let (mut products, mut pairs) = (0.0, 0usize);
-    let mut row = 0;
-    let same = |a: &Observation, b: &Observation| matches!((&a.prompt, &b.prompt), (Some(Extent::Text(a)), Some(Extent::Text(b))) if a == b);
-    for group in observations.chunk_by(same) {
-        for i in row..row + group.len() {
-            for j in i + 1..row + group.len() {
-                products += scores[i] * scores[j];
-                pairs += 1;
-            }
+    let mut groups: HashMap<&str, Vec<f64>> = HashMap::new();
+    for (observation, score) in observations.iter().zip(&scores) {
+        if let Some(Extent::Text(prompt)) = &observation.prompt {
+            groups.entry(prompt).or_default().push(*score);
         }
-        row += group.len();
+    }
+    let (mut products, mut pairs) = (0.0, 0usize);
+    for group in groups.values() {
+        // All pairs at once: the square of the sum holds each twice, and the squares.
+        let (sum, squares) = (
+            group.iter().sum::<f64>(),
+            group.iter().map(|z| z * z).sum::<f64>(),
+        );
+        products += (sum * sum - squares) / 2.0;
+        pairs += group.len() * (group.len() - 1) / 2;
     }
     (pairs > 0 && variance > 0.0).then(|| (products / pairs as f64 / variance).clamp(0.0, 1.0))
 }
@@ -516,5 +522,39 @@ mod tests {
             column.sort_unstable();
             prop_assert_eq!(lengths(&text), column);
         }
+    }
+
+    #[test]
+    fn siblings_are_found_wherever_they_stand() {
+        // The two answers to a prompt differ by much or by little: sorted by length they are apart.
+        let rows: Vec<(String, u32)> = (0..40)
+            .map(|row| {
+                (
+                    format!("prompt {}", row % 20),
+                    10 + 7 * (row % 20) + row / 20,
+                )
+            })
+            .collect();
+        let correlation = |mut rows: Vec<(String, u32)>, sorted: bool| {
+            if sorted {
+                rows.sort_by_key(|row| row.1);
+            } else {
+                rows.sort();
+            }
+            let lengths: Vec<u32> = rows.iter().map(|row| row.1).collect();
+            let observations: Vec<Observation> = rows
+                .into_iter()
+                .map(|(prompt, tokens)| Observation {
+                    prompt: Some(Extent::Text(prompt)),
+                    response: Extent::Tokens(tokens),
+                })
+                .collect();
+            sibling_correlation(&observations, &lengths).expect("siblings")
+        };
+        let (sorted, grouped) = (correlation(rows.clone(), true), correlation(rows, false));
+        assert!(
+            (sorted - grouped).abs() < 1e-12 && grouped > 0.9,
+            "{sorted} {grouped}"
+        );
     }
 }
