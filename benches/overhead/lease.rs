@@ -37,6 +37,7 @@ pub(crate) fn supervision(table: &mut Table) {
 
     let logs = |record| block_logs(record, Arm::Main);
     let differences = blocks::differences(&logs(&lease), &logs(&none));
+    let differences: Vec<f64> = differences.into_iter().map(|(_, d)| d).collect();
     let estimate = paired(&differences, 1).expect("every block has both");
     let interval = estimate.interval.expect("of many blocks");
     let percent = |ratio: f64| 100.0 * (ratio - 1.0);
