@@ -126,6 +126,7 @@ pub(crate) fn inspect(folder: &Path, shown: &str) -> Result<Checkpoint, Checkpoi
             bytes: (!shape_only).then_some(size),
             sha256_config: Some(sha256_config),
             shape_only,
+            method: format.as_ref().and_then(|f| f.method.clone()),
             mismatch: None,
         },
         format,

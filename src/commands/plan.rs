@@ -68,7 +68,18 @@ fn in_words(plan: &Plan, probe: &Probe) -> String {
         versions.collect::<Vec<_>>().join(", "),
         probe.platform
     );
+    // Releases that take a ModelSlim checkpoint for floats unless they are told.
+    let ascend = probe.versions.get("vllm-ascend").and_then(|v| minor(v));
+    let deaf = ascend.is_some_and(|minor| minor < 18);
     for cell in plan.runs() {
+        let method = cell.checkpoint.as_ref().and_then(|c| c.method.as_deref());
+        if deaf && method == Some("ascend") && !cell.args.contains_key("quantization") {
+            let _ = writeln!(
+                text,
+                "  {}: this vllm-ascend takes the ModelSlim checkpoint for floats: set quantization = \"ascend\" in the precision's args",
+                cell.settings.id
+            );
+        }
         for (name, near) in probe.unknown(cell.args.keys().map(String::as_str)) {
             let near = if near.is_empty() {
                 String::new()
@@ -83,6 +94,11 @@ fn in_words(plan: &Plan, probe: &Probe) -> String {
         }
     }
     text
+}
+
+/// The 13 of `0.13.0rc1`; absent for other generations.
+fn minor(version: &str) -> Option<u32> {
+    version.strip_prefix("0.")?.split('.').next()?.parse().ok()
 }
 
 /// The failure of a plan in which every cell is skipped; absent if any runs.

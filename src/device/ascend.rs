@@ -28,10 +28,7 @@ pub(super) fn read() -> Result<Vec<Reading>, DeviceError> {
     let text = run(&["info"])?;
     let tables = npu_smi::parse(&text);
     if tables.chips.is_empty() {
-        let line = text.lines().find(|line| !line.trim().is_empty());
-        return Err(DeviceError::NpuSmiTable(
-            line.unwrap_or("nothing").trim().chars().take(200).collect(),
-        ));
+        return Err(DeviceError::NpuSmiTable(why(&text)));
     }
     // Only where the table does not say it itself: not every release knows this view.
     let map = if tables.chips.iter().any(|chip| chip.logical.is_none()) {
@@ -42,6 +39,24 @@ pub(super) fn read() -> Result<Vec<Reading>, DeviceError> {
         Vec::new()
     };
     choose(readings(&tables, &map), selection(VARIABLE))
+}
+
+/// The line that says why there is no table, and what its code means: the first is about a log level as a rule.
+fn why(text: &str) -> String {
+    let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let with_code = lines().find(|line| line.contains("ret is -") || line.contains("error code"));
+    let failed = || lines().rfind(|line| line.to_lowercase().contains("fail"));
+    let line = with_code
+        .or_else(failed)
+        .or_else(|| lines().next())
+        .unwrap_or("nothing");
+    let meaning = if line.contains("-8005") || line.contains("-8020") {
+        "; most often another container holds the device (give it to one container alone, or start this one with --privileged), else the driver's files are not all mounted"
+    } else {
+        ""
+    };
+    let line: String = line.chars().take(200).collect();
+    format!("{line}{meaning}")
 }
 
 fn readings(tables: &Tables, map: &[(u32, u32, u32)]) -> Vec<Reading> {
@@ -115,22 +130,25 @@ fn run(args: &[&str]) -> Result<String, DeviceError> {
     output_within(command, PATIENCE)
 }
 
-/// The standard output of a command that may hang.
+/// The output of a command that may hang.
 fn output_within(mut command: Command, patience: Duration) -> Result<String, DeviceError> {
     let begun = Instant::now();
+    // Why there is no table it says on either.
+    let (mut output, said) = std::io::pipe()?;
     let mut child = command
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stdout(said.try_clone()?)
+        .stderr(said)
         .spawn()?;
-    let mut stdout = child.stdout.take();
+    // It holds the pipe's other ends, which would hide its end.
+    drop(command);
     let (sender, receiver) = mpsc::channel();
     // On a thread, for reading a pipe has no time limit; it ends with the pipe.
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
-        let result = stdout.as_mut().map(|pipe| pipe.read_to_end(&mut bytes));
-        let _ = sender.send((result.unwrap_or(Ok(0)), bytes));
+        let result = output.read_to_end(&mut bytes);
+        let _ = sender.send((result, bytes));
     });
     let Ok((result, bytes)) = receiver.recv_timeout(patience) else {
         // In the kernel's hands it may not die; it is not waited for either.
@@ -199,6 +217,22 @@ mod tests {
         let error = output_within(command, Duration::from_millis(200)).expect_err("it hangs");
         assert!(matches!(error, DeviceError::NpuSmiHangs(_)));
         assert!(begun.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn the_line_that_says_why_is_quoted_from_either_output() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo 'DrvMngGetConsoleLogLevel failed. (g_conLogLevel=3)'; echo 'dcmi module initialize failed. ret is -8005' >&2"]);
+        let text = output_within(command, PATIENCE).expect("it ends");
+        let said = why(&text);
+        assert!(
+            said.starts_with(
+                "dcmi module initialize failed. ret is -8005; most often another container"
+            ),
+            "{said}"
+        );
+        assert_eq!(why("\n no driver\n"), "no driver");
+        assert_eq!(why(""), "nothing");
     }
 
     #[test]

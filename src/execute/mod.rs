@@ -4,6 +4,7 @@
 mod describe;
 mod disk;
 mod environment;
+mod quantization;
 mod requests;
 mod start;
 

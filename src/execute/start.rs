@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::quantization::taken_as_float;
 use super::requests::{Requests, Steps};
 use super::{ExecuteError, Machine, Run, describe, disk, environment};
 use crate::checkpoint::{self, HubCache, Location};
@@ -204,6 +205,7 @@ async fn drive<S: Session>(
 ) -> Result<u32, Break> {
     let facts = session.ready(events).await?;
     let rays = facts.effective.get("distributed_executor_backend") == Some(&"ray".into());
+    let floats = taken_as_float(cell.checkpoint.as_ref(), &facts);
     let _ = writer.ready(facts)?;
     if rays && !run.plan.settings.get(&ALLOW_RAY) {
         let message = "vLLM chose Ray by itself: rollbench could neither end its workers nor prove that they are gone";
@@ -212,6 +214,11 @@ async fn drive<S: Session>(
         let log = log_path(run, cell, writer.start());
         let (message, hint) = (message.to_owned(), Some(hint.to_owned()));
         return Err(failure(Phase::Load, FailureKind::Arguments, message, hint, &log).into());
+    }
+    if let Some(floats) = floats {
+        let log = log_path(run, cell, writer.start());
+        let (message, hint) = (floats.message, Some(floats.hint));
+        return Err(failure(Phase::Load, FailureKind::Engine, message, hint, &log).into());
     }
     let steps = match &cell.vocabulary {
         Some(vocabulary) => requests

@@ -273,6 +273,7 @@ fn unknown(location: &str) -> CheckpointInfo {
         bytes: None,
         sha256_config: None,
         shape_only: false,
+        method: None,
         mismatch: None,
     }
 }

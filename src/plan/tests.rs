@@ -456,7 +456,8 @@ fn the_json_holds_what_the_text_says() {
         "format": "compressed-tensors int-quantized W8A8 dynamic",
         "bytes": 10,
         "sha256_config": "SHA",
-        "shape_only": false
+        "shape_only": false,
+        "method": "compressed-tensors"
       },
       "args": {
         "model": {

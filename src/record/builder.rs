@@ -83,6 +83,7 @@ pub(crate) fn planned(model: &str, precision: &str) -> CellRecord {
                 bytes: Some(269_060_552),
                 sha256_config: Some("c0ffee".to_owned()),
                 shape_only: false,
+                method: None,
                 mismatch: None,
             }),
         },

@@ -169,6 +169,10 @@ pub struct CheckpointInfo {
     pub sha256_config: Option<String>,
     /// True if there are no weights, only a config (`load_format = "dummy"`).
     pub shape_only: bool,
+    /// The method of the weights' quantization, as vLLM names it: `compressed-tensors`, `fp8`, `ascend` ...; absent for
+    /// floats, and if unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
     /// What belies the precision's name, such as a quantized checkpoint under the name `bf16`; absent if nothing is known
     /// to.
     #[serde(default, skip_serializing_if = "Option::is_none")]

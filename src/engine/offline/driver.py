@@ -573,6 +573,9 @@ def effective_config(engine, names):
             if value is not MISSING:
                 found[name] = value
                 break
+    if getattr(config, "quant_config", None) is not None:
+        # The class that really quantizes, whatever the method is called.
+        found["quant_config"] = type(config.quant_config).__name__
     compilation = getattr(config, "compilation_config", None)
     found["compilation_config"] = {
         key: getattr(compilation, key) for key in COMPILATION_KEYS if hasattr(compilation, key)

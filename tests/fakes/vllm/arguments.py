@@ -2,6 +2,8 @@
 
 import dataclasses
 import enum
+import json
+import pathlib
 from types import SimpleNamespace
 
 from .settings import SETTINGS
@@ -27,6 +29,19 @@ class Mode(enum.IntEnum):
     """As vLLM's compilation modes: asked for by number, known by name."""
 
     NONE = 0
+
+
+def found_quantization(model):
+    """The method that the checkpoint's config names, as vLLM finds it; ModelSlim's only from 0.18 on."""
+    folder = pathlib.Path(model)
+    if (folder / "quant_model_description.json").is_file():
+        old = SETTINGS.get("version", "0.32.0").startswith(("0.11", "0.12", "0.13", "0.14", "0.15", "0.16", "0.17"))
+        return None if old else "ascend"
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return (config.get("quantization_config") or {}).get("quant_method")
 
 
 @dataclasses.dataclass
@@ -76,7 +91,7 @@ class EngineArgs:
                 skip_tokenizer_init=self.skip_tokenizer_init,
                 trust_remote_code=self.trust_remote_code,
                 dtype=dtype("bfloat16" if self.dtype == "auto" else self.dtype),
-                quantization=self.quantization,
+                quantization=self.quantization or found_quantization(self.model),
                 seed=self.seed,
                 max_model_len=self.max_model_len or 4096,
                 enforce_eager=self.enforce_eager,
