@@ -82,7 +82,7 @@ pub mod testing {
     }
     /// Statistics of records.
     pub mod stats {
-        pub use crate::stats::{OnlineMetrics, block_logs, blocks, paired, quantile, simulate};
+        pub use crate::stats::{StepMetrics, block_logs, blocks, paired, quantile, simulate};
     }
     /// Requests of a step.
     pub mod workload {

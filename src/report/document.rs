@@ -70,6 +70,7 @@ pub(super) fn sections(summary: &Summary) -> Vec<Section> {
         sections.push(table(title, throughput_table(&cells, &mut remarks)));
         if mode == Mode::Online {
             sections.push(table("Online: latency", latency_table(&cells)));
+            sections.extend(full_load_table(&cells).map(|t| table("Online: under full load", t)));
         }
     }
     sections.extend(list("Against the baseline", verdicts(summary)));
@@ -334,6 +335,44 @@ fn latency_table(cells: &[&CellRow]) -> Table {
         header,
         rows: cells.iter().map(row).collect(),
     }
+}
+
+/// What the middle of the steps says, without the ramp at their beginnings and the drain at their ends.
+fn full_load_table(cells: &[&CellRow]) -> Option<Table> {
+    let points = cells.iter().any(|c| c.point.is_some());
+    let mut header = words(&["Model", "Precision"]);
+    if points {
+        header.push("Sent".to_owned());
+    }
+    header.extend(words(&[
+        "From s",
+        "To s",
+        "At a time",
+        "Output tok/s",
+        "Merged chunks %",
+    ]));
+    let row = |cell: &&CellRow| {
+        let metrics = cell.metrics.as_ref()?;
+        let full = metrics.full_load?;
+        let mut row = vec![cell.model_label.clone(), cell.precision_label.clone()];
+        if points {
+            row.push(sent(cell));
+        }
+        row.extend([
+            number(full.from_s),
+            number(full.to_s),
+            full.peak.to_string(),
+            number(full.output_throughput),
+            or_none(metrics.merged_chunks, percent),
+        ]);
+        Some(row)
+    };
+    let rows: Vec<_> = cells.iter().filter_map(row).collect();
+    (!rows.is_empty()).then_some(Table {
+        labels: if points { 3 } else { 2 },
+        header,
+        rows,
+    })
 }
 
 fn imported_table(imported: &[ImportedRow], remarks: &mut Remarks) -> Table {

@@ -281,6 +281,7 @@ fn one_block_as_json() {
               "reasons": [],
               "makespan_s": 3.2,
               "requests": 8,
+              "completed": 8,
               "sequences": 8,
               "failed": 0,
               "prompt_tokens": 512,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::latency::{Latency, LatencySample};
-use super::online::{Slo, good_requests, steady_part};
+use super::online::{OnlinePart, Slo, Steady, good_requests};
 use super::quantiles::Distribution;
 use super::step_metrics::StepMetrics;
 use crate::record::{
@@ -70,7 +70,7 @@ pub struct CellMetrics {
     /// Prompt and output tokens over makespan, all steps.
     #[serde(rename = "total_token_throughput_tok_s")]
     pub total_token_throughput: f64,
-    /// Requests over makespan, all steps.
+    /// Completed requests over makespan, all steps.
     #[serde(rename = "request_throughput_req_s")]
     pub request_throughput: f64,
     /// Output tokens per second while the steps were under full load, all steps; absent offline, and if one of them never
@@ -80,6 +80,13 @@ pub struct CellMetrics {
         skip_serializing_if = "Option::is_none"
     )]
     pub steady_output_throughput: Option<f64>,
+    /// The parts of the steps that were under full load; absent likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub full_load: Option<FullLoad>,
+    /// Share of the chunks that were read together with the one before, mean over the steps; absent offline, and
+    /// without the times of the chunks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub merged_chunks: Option<f64>,
     /// Requests that kept the objectives over makespan, all steps; absent without objectives.
     #[serde(
         rename = "request_goodput_req_s",
@@ -121,6 +128,42 @@ pub struct CellMetrics {
     /// Pooled over the steps; absent offline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency: Option<Latency>,
+}
+
+/// The parts of a cell's steps that were under full load, see [`Steady`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct FullLoad {
+    /// When they began in their steps, mean.
+    pub from_s: f64,
+    /// When they ended, mean.
+    pub to_s: f64,
+    /// Most requests in flight.
+    pub peak: u32,
+    /// Output tokens over time of all of them.
+    #[serde(skip)]
+    pub output_throughput: f64,
+}
+
+impl FullLoad {
+    /// Absent if one of the steps was never under full load.
+    fn of(steps: &[&StepMetrics]) -> Option<Self> {
+        let steady = |online: &OnlinePart| online.steady;
+        let parts = steps
+            .iter()
+            .map(|step| step.online.as_ref().and_then(steady));
+        let parts: Vec<Steady> = parts.collect::<Option<_>>()?;
+        let count = parts.len() as f64;
+        let time: f64 = parts.iter().map(|part| part.to_s - part.from_s).sum();
+        let tokens = parts
+            .iter()
+            .map(|part| part.output_throughput * (part.to_s - part.from_s));
+        Some(Self {
+            from_s: parts.iter().map(|part| part.from_s).sum::<f64>() / count,
+            to_s: parts.iter().map(|part| part.to_s).sum::<f64>() / count,
+            peak: parts.iter().map(|part| part.peak).max()?,
+            output_throughput: tokens.sum::<f64>() / time,
+        })
+    }
 }
 
 /// One engine start as statistics see it.
@@ -249,6 +292,7 @@ impl CellMetrics {
         let output_throughput = output_tokens as f64 / time;
         let hits = total(|s| s.prefix_hits);
         let queries = total(|s| s.prefix_queries).filter(|&queries| queries > 0);
+        let full = FullLoad::of(&steps);
         // A server that was running already was not loaded.
         let loads: Vec<f64> = facts().map(|f| f.load_s).filter(|s| *s > 0.0).collect();
         Some(Self {
@@ -261,8 +305,10 @@ impl CellMetrics {
                 .and_then(|start| devices(start))
                 .map(|devices| output_throughput / devices),
             total_token_throughput: (prompt_tokens + output_tokens) as f64 / time,
-            request_throughput: sum(|s| s.requests.saturating_sub(s.failed)) as f64 / time,
-            steady_output_throughput: steady_output_throughput(&starts),
+            request_throughput: sum(|s| s.completed) as f64 / time,
+            steady_output_throughput: full.as_ref().map(|full| full.output_throughput),
+            full_load: full,
+            merged_chunks: mean(|s| s.online.as_ref()?.merged_chunks),
             request_goodput: counted
                 .iter()
                 .map(|row| row.good_requests)
@@ -310,19 +356,6 @@ fn devices(start: &EngineStart) -> Option<f64> {
     let product =
         size("tensor_parallel_size") * size("pipeline_parallel_size") * size("data_parallel_size");
     (product >= 1.0).then_some(product)
-}
-
-/// Tokens over time of the steady parts: sums over sums.
-fn steady_output_throughput(starts: &[&EngineStart]) -> Option<f64> {
-    let steps = starts.iter().flat_map(|start| counted_steps(start));
-    let parts: Option<Vec<_>> = steps.map(steady_part).collect();
-    let (mut tokens, mut time) = (0.0, 0.0);
-    for part in parts? {
-        let part_s = part.to_s - part.from_s;
-        tokens += part.output_throughput * part_s;
-        time += part_s;
-    }
-    (time > 0.0).then(|| tokens / time)
 }
 
 fn pooled_latency(starts: &[&EngineStart]) -> Option<Latency> {

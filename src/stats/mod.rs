@@ -38,13 +38,13 @@ pub use interval::paired;
 pub(crate) use interval::{Estimate, Interval};
 pub(crate) use iterations::decode_iterations_ns;
 pub(crate) use latency::Latency;
-pub use online::OnlineMetrics;
-pub(crate) use online::Slo;
+pub(crate) use online::{Slo, good_requests};
 pub(crate) use outliers::{mean_without, outliers};
 pub(crate) use quantiles::Distribution;
 pub use quantiles::quantile;
 pub(crate) use resolution::{Resolution, Soundness, resolution};
 pub(crate) use step_metrics::ResponseLength;
+pub use step_metrics::StepMetrics;
 pub(crate) use validity::cell_reasons;
 pub(crate) use verdict::{
     Evidence, Judgement, RatioWords, Ratios, SMALLEST_EFFECT, Verdict, ends, verdict,

@@ -4,13 +4,14 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::latency::{Latency, LatencySample, millis, tpot_ms};
+use super::latency::{Latency, millis, tpot_ms};
 use super::quantiles::Distribution;
+use super::step_metrics::StepMetrics;
 use crate::record::{OnlineColumns, Sequences, Step, TokenTimes};
 
 /// What a request has to keep to count as good; absent parts do not matter. As `--goodput` of `vllm bench serve`.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-pub struct Slo {
+pub(crate) struct Slo {
     /// Time to first token in milliseconds.
     pub ttft_ms: Option<f64>,
     /// Time per output token in milliseconds; a sequence of one token keeps it.
@@ -19,34 +20,13 @@ pub struct Slo {
     pub e2el_ms: Option<f64>,
 }
 
-/// The metrics of one online step.
+/// What only an online step has, beside [`Latency`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct OnlineMetrics {
-    /// From the begin to the end of the last response.
-    pub duration_s: f64,
-    /// Requests that were answered in full.
-    pub completed: u64,
-    /// The others.
-    pub failed: u64,
-    /// Prompt tokens of completed requests, once per request.
-    pub total_input_tokens: u64,
-    /// Tokens that came back from completed requests.
-    pub total_output_tokens: u64,
-    /// Completed requests per second.
-    pub request_throughput: f64,
-    /// Completed requests per second that kept the objectives; absent without objectives.
-    pub request_goodput: Option<f64>,
-    /// Output tokens per second.
-    pub output_throughput: f64,
-    /// Prompt and output tokens per second.
-    pub total_token_throughput: f64,
+pub struct OnlinePart {
     /// Chunks in the fullest second, counted from the first request; absent without the times of the chunks.
     pub max_output_tokens_per_s: Option<u64>,
     /// Requests that touched the fullest second.
     pub max_concurrent_requests: u64,
-    /// Latencies.
-    #[serde(flatten)]
-    pub latency: Latency,
     /// Share of the chunks that were read together with the one before: both have one time, so that a gap of 0 and a
     /// longer one stand for two real ones. Absent without the times of the chunks.
     pub merged_chunks: Option<f64>,
@@ -62,7 +42,7 @@ pub struct Steady {
     pub from_s: f64,
     /// Its end.
     pub to_s: f64,
-    /// Most requests in flight.
+    /// Most requests in flight, those that then failed among them.
     pub peak: u32,
     /// Output tokens that arrived in it, per second. Tokens of a sequence are spread evenly over its chunks where the
     /// server does not tell better.
@@ -103,75 +83,61 @@ impl Row {
     }
 }
 
-impl OnlineMetrics {
-    /// Of an online step; gaps between tokens are absent without the times of its chunks ([`Step::tokens`]). Absent for
-    /// an offline step and for one without a duration.
-    ///
-    /// `vllm bench serve` knows one sequence per request. With several in one request, latencies are those of the
-    /// sequences, and the counts are those of the requests.
-    pub fn of(step: &Step, slo: Option<&Slo>) -> Option<Self> {
-        let tokens = step.tokens.as_ref();
+impl OnlinePart {
+    /// Of an online step; absent for an offline one.
+    pub(super) fn of(step: &Step) -> Option<Self> {
         let online = step.online.as_ref()?;
         let sequences = &step.sequences;
-        let duration_s = step.makespan_ns as f64 / 1e9;
-        if step.makespan_ns == 0 || sequences.is_empty() {
-            return None;
-        }
-        let rows = completed(sequences, online);
-        let per_request = step.per_request();
-        let completed = rows.len() as u64 / per_request;
-        let prompt = |row: &Row| u64::from(sequences.prompt_tokens[row.index]);
-        let total_input_tokens = rows.iter().map(prompt).sum::<u64>() / per_request;
-        let total_output_tokens: u64 = rows.iter().map(|row| u64::from(row.tokens)).sum();
-        let per_s = |count: u64| count as f64 / duration_s;
-        let mut sample = LatencySample::default();
-        sample.add(sequences, online, tokens);
+        let tokens = step.tokens.as_ref();
         let tokens = tokens.filter(|t| t.rows.len() == sequences.len());
+        let rows = completed(sequences, online);
         Some(Self {
-            duration_s,
-            completed,
-            failed: step.submitted.requests.saturating_sub(completed),
-            total_input_tokens,
-            total_output_tokens,
-            request_throughput: per_s(completed),
-            request_goodput: slo.map(|slo| good(&rows, slo, per_request) / duration_s),
-            output_throughput: per_s(total_output_tokens),
-            total_token_throughput: per_s(total_input_tokens + total_output_tokens),
             max_output_tokens_per_s: tokens.map(|tokens| fullest_second(&rows, tokens)),
-            max_concurrent_requests: busiest_second(&rows) / per_request,
-            latency: sample.summarise(),
+            max_concurrent_requests: busiest_second(&rows) / step.per_request(),
             merged_chunks: tokens.map(|tokens| merged_chunks(&rows, tokens)),
             steady: tokens.and_then(|tokens| steady(step, &rows, online, tokens)),
         })
     }
+}
 
+impl StepMetrics {
     /// Under the keys of `vllm bench serve --save-result`, with percentiles 50, 90, 95 and 99; null where it would
-    /// say 0 for want of a value.
-    pub fn vllm_json(&self) -> Map<String, Value> {
+    /// say 0 for want of a value. `good_requests` are those that kept the objectives; absent without objectives.
+    pub fn vllm_json(&self, good_requests: Option<f64>) -> Map<String, Value> {
+        let none = Latency::default();
+        let latency = self.latency.as_ref().unwrap_or(&none);
+        let online = self.online.as_ref();
+        let goodput = good_requests.filter(|_| self.makespan_s > 0.0);
         let mut out = Map::new();
         let mut put = |key: &str, value: Value| out.insert(key.to_owned(), value);
-        put("duration", json!(self.duration_s));
+        put("duration", json!(self.makespan_s));
         put("completed", json!(self.completed));
-        put("failed", json!(self.failed));
-        put("total_input_tokens", json!(self.total_input_tokens));
-        put("total_output_tokens", json!(self.total_output_tokens));
+        put(
+            "failed",
+            json!(self.requests.saturating_sub(self.completed)),
+        );
+        put("total_input_tokens", json!(self.prompt_tokens));
+        put("total_output_tokens", json!(self.output_tokens));
         put("request_throughput", json!(self.request_throughput));
-        put("request_goodput", json!(self.request_goodput));
+        put(
+            "request_goodput",
+            json!(goodput.map(|good| good / self.makespan_s)),
+        );
         put("output_throughput", json!(self.output_throughput));
         put("total_token_throughput", json!(self.total_token_throughput));
         put(
             "max_output_tokens_per_s",
-            json!(self.max_output_tokens_per_s),
+            json!(online.and_then(|o| o.max_output_tokens_per_s)),
         );
         put(
             "max_concurrent_requests",
-            json!(self.max_concurrent_requests),
+            json!(online.map(|o| o.max_concurrent_requests)),
         );
         for (name, of) in [
-            ("ttft", &self.latency.ttft_ms),
-            ("tpot", &self.latency.tpot_ms),
-            ("itl", &self.latency.itl_ms),
-            ("e2el", &self.latency.e2el_ms),
+            ("ttft", &latency.ttft_ms),
+            ("tpot", &latency.tpot_ms),
+            ("itl", &latency.itl_ms),
+            ("e2el", &latency.e2el_ms),
         ] {
             let of = of.as_ref();
             put(&format!("mean_{name}_ms"), json!(of.map(|d| d.mean)));
@@ -186,16 +152,9 @@ impl OnlineMetrics {
     }
 }
 
-/// The part of an online step that was under full load; absent if there was none, or without the times of its chunks.
-pub(super) fn steady_part(step: &Step) -> Option<Steady> {
-    let (online, tokens) = (step.online.as_ref()?, step.tokens.as_ref()?);
-    let whole = tokens.rows.len() == step.sequences.len();
-    whole.then(|| steady(step, &completed(&step.sequences, online), online, tokens))?
-}
-
 /// Completed requests of an online step that kept the objectives; of a request with several sequences, the share of
 /// them that did. Absent for an offline step.
-pub(super) fn good_requests(step: &Step, slo: &Slo) -> Option<f64> {
+pub(crate) fn good_requests(step: &Step, slo: &Slo) -> Option<f64> {
     let rows = completed(&step.sequences, step.online.as_ref()?);
     Some(good(&rows, slo, step.per_request()))
 }
@@ -388,7 +347,7 @@ mod tests {
             finish_source: FinishSource::Client,
             submitted: Submitted {
                 requests: rows.len() as u64,
-                prompt_tokens: 0,
+                prompt_tokens: (1..=rows.len() as u64).map(|n| 10 * n).sum(),
             },
             arrivals: None,
             prefix_cache_reset: None,
@@ -404,6 +363,10 @@ mod tests {
     }
 
     /// The same requests given to `calculate_metrics` of vLLM 0.32 give these numbers.
+    fn online(step: &Step) -> OnlinePart {
+        OnlinePart::of(step).expect("online")
+    }
+
     #[test]
     fn a_worked_example_gives_what_vllm_computes() {
         let step = step(
@@ -421,8 +384,8 @@ mod tests {
             tpot_ms: Some(25.0),
             e2el_ms: None,
         };
-        let metrics = OnlineMetrics::of(&step, Some(&slo)).expect("online");
-        let ours = metrics.vllm_json();
+        let metrics = StepMetrics::of(&step, None);
+        let ours = metrics.vllm_json(good_requests(&step, &slo));
         let vllm = json!({
             "duration": 2.4, "completed": 4, "failed": 1, "total_input_tokens": 110, "total_output_tokens": 14,
             "request_throughput": 1.666_666_666_666_666_7, "request_goodput": 0.833_333_333_333_333_4,
@@ -456,8 +419,7 @@ mod tests {
             online.sent_ns = vec![Some(6_000_000), Some(11_000_000)];
             online.connected_ns[0] = Some(5_500_000);
         }
-        let metrics = OnlineMetrics::of(&step, None).expect("online");
-        let latency = &metrics.latency;
+        let latency = StepMetrics::of(&step, None).latency.expect("online");
         let mean = |d: &Option<Distribution>| d.map(|d| d.mean);
         assert_eq!(mean(&latency.ttft_ms), Some(56.5));
         assert_eq!(mean(&latency.queue_ms), Some(7.5));
@@ -467,7 +429,6 @@ mod tests {
         assert_eq!(mean(&latency.e2el_from_schedule_ms), Some(95.0));
         assert_eq!(mean(&latency.close_ms), Some(88.5));
         assert_eq!(latency.itl_token_ms.map(|d| d.count), Some(3));
-        assert_eq!(metrics.request_goodput, None);
     }
 
     #[test]
@@ -476,15 +437,13 @@ mod tests {
         // Neither none at all nor those of something else.
         for tokens in [None, Some(TokenTimes { rows: vec![] })] {
             step.tokens = tokens;
-            let metrics = OnlineMetrics::of(&step, None).expect("online");
-            assert_eq!(
-                (metrics.latency.itl_ms, metrics.max_output_tokens_per_s),
-                (None, None)
-            );
-            assert_eq!(metrics.vllm_json()["mean_itl_ms"], Value::Null);
+            let metrics = StepMetrics::of(&step, None);
+            let itl = metrics.latency.as_ref().and_then(|l| l.itl_ms);
+            assert_eq!((itl, online(&step).max_output_tokens_per_s), (None, None));
+            assert_eq!(metrics.vllm_json(None)["mean_itl_ms"], Value::Null);
         }
         step.online = None;
-        assert_eq!(OnlineMetrics::of(&step, None), None);
+        assert_eq!(OnlinePart::of(&step), None);
     }
 
     /// Two requests at a time from 100 to 900 ms, one before and after.
@@ -498,8 +457,7 @@ mod tests {
             ],
             1200,
         );
-        let steady = OnlineMetrics::of(&step, None).expect("online").steady;
-        let steady = steady.expect("there is one");
+        let steady = online(&step).steady.expect("there is one");
         assert_eq!((steady.from_s, steady.to_s, steady.peak), (0.1, 0.9, 2));
         // All but the first chunk and the last.
         assert!((steady.output_throughput - 10.0 / 0.8).abs() < 1e-9);
@@ -510,20 +468,21 @@ mod tests {
     #[test]
     fn chunks_that_came_together_are_counted() {
         let step = step(&[(0, &[50, 50, 70, 70, 70], 5), (0, &[50, 60, 70], 3)], 100);
-        let metrics = OnlineMetrics::of(&step, None).expect("online");
-        assert_eq!(metrics.merged_chunks, Some(3.0 / 8.0));
+        assert_eq!(online(&step).merged_chunks, Some(3.0 / 8.0));
     }
 
     #[test]
     fn several_sequences_a_request_count_as_one_request() {
         let mut step = step(&[(0, &[50, 70], 2), (0, &[60, 70], 2)], 1000);
         step.submitted.requests = 1;
+        step.submitted.prompt_tokens = 10;
         step.sequences.prompt_tokens = vec![10, 10];
-        let metrics = OnlineMetrics::of(&step, None).expect("online");
-        assert_eq!((metrics.completed, metrics.failed), (1, 0));
-        assert_eq!(metrics.total_input_tokens, 10);
-        assert_eq!(metrics.total_output_tokens, 4);
-        assert_eq!(metrics.latency.ttft_ms.map(|d| d.count), Some(2));
-        assert_eq!(metrics.max_concurrent_requests, 1);
+        step.sequences.error = Vec::new();
+        let metrics = StepMetrics::of(&step, None);
+        assert_eq!((metrics.requests, metrics.completed), (1, 1));
+        assert_eq!((metrics.prompt_tokens, metrics.output_tokens), (10, 4));
+        let latency = metrics.latency.as_ref().expect("online");
+        assert_eq!(latency.ttft_ms.map(|d| d.count), Some(2));
+        assert_eq!(online(&step).max_concurrent_requests, 1);
     }
 }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::latency::{Latency, LatencySample};
+use super::online::OnlinePart;
 use super::quantiles::quantile;
 use crate::record::{Sequences, Step, Timeline};
 
@@ -13,6 +14,8 @@ pub struct StepMetrics {
     pub makespan_s: f64,
     /// Requests handed to the engine.
     pub requests: u64,
+    /// Requests that were answered in full.
+    pub completed: u64,
     /// Sequences asked for.
     pub sequences: u64,
     /// Requests that failed: they are in no rate.
@@ -54,6 +57,9 @@ pub struct StepMetrics {
     /// Absent offline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency: Option<Latency>,
+    /// Absent offline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub online: Option<OnlinePart>,
 }
 
 /// Lengths of the responses of a step.
@@ -105,6 +111,7 @@ impl StepMetrics {
         let makespan_s = step.makespan_ns as f64 / 1e9;
         let (prompt_tokens, output_tokens) = step.answered_tokens();
         let failed = step.failed_requests();
+        let completed = step.submitted.requests.saturating_sub(failed);
         let rate = |count: u64| (step.makespan_ns > 0).then(|| count as f64 / makespan_s);
         let finish = finish_times(sequences);
         let time_to = |q| quantile(&finish, q);
@@ -117,13 +124,14 @@ impl StepMetrics {
         Self {
             makespan_s,
             requests: step.submitted.requests,
+            completed,
             sequences: sequences.len() as u64,
             failed,
             prompt_tokens,
             output_tokens,
             output_throughput: rate(output_tokens),
             total_token_throughput: rate(prompt_tokens + output_tokens),
-            request_throughput: rate(step.submitted.requests.saturating_sub(failed)),
+            request_throughput: rate(completed),
             time_to_50_s: time_to(0.5),
             time_to_90_s,
             time_to_99_s: time_to(0.99),
@@ -137,15 +145,15 @@ impl StepMetrics {
             prefix_hits: step.counters.prefix_hits,
             kv_peak: step.counters.kv_peak,
             latency,
+            online: OnlinePart::of(step),
         }
     }
 }
 
 /// Finish times in seconds, ascending; empty unless every sequence that did not fail has one.
 fn finish_times(sequences: &Sequences) -> Vec<f64> {
-    let failed = |row: usize| sequences.error.get(row).is_some_and(Option::is_some);
     let known = |row: &usize| sequences.finish_ns.get(*row).copied().flatten();
-    let rows = (0..sequences.len()).filter(|&row| !failed(row));
+    let rows = (0..sequences.len()).filter(|&row| !sequences.has_failed(row));
     let times: Option<Vec<f64>> = rows.map(|row| Some(known(&row)? as f64 / 1e9)).collect();
     let mut times = times.unwrap_or_default();
     times.sort_unstable_by(f64::total_cmp);
@@ -204,7 +212,7 @@ fn timeline_area(timeline: &Timeline, makespan_s: f64) -> Option<(f64, f64)> {
 fn peak_running(sequences: &Sequences) -> Option<usize> {
     let mut events = Vec::with_capacity(2 * sequences.len());
     for row in 0..sequences.len() {
-        if sequences.error.get(row).is_some_and(Option::is_some) {
+        if sequences.has_failed(row) {
             continue;
         }
         events.push((sequences.first_ns.get(row).copied().flatten()?, 1_i64));

@@ -2,7 +2,7 @@
 
 use rollbench::testing::load::{Api, Outcome};
 use rollbench::testing::record::{ChunkTokens, Role, StepStatus, TokenTimes};
-use rollbench::testing::stats::OnlineMetrics;
+use rollbench::testing::stats::StepMetrics;
 
 use crate::support::{Mock, assert_sound, load, requests, run};
 use crate::truth::{TrueRequest, Truth};
@@ -180,7 +180,7 @@ fn the_metrics_are_those_of_the_truth() {
     let sent: Vec<u64> = outcome.online.sent_ns.iter().flatten().copied().collect();
     let tokens = outcome.tokens.clone();
     let step = outcome.into_step(0, Role::Measured, "main".to_owned(), None, None);
-    let metrics = OnlineMetrics::of(&step, None).expect("online");
+    let metrics = StepMetrics::of(&step, None);
 
     let mean = |values: Vec<u64>| values.iter().sum::<u64>() as f64 / values.len() as f64 / 1e6;
     let first = |row: usize| truths[row].write_ns[0][0];
@@ -193,7 +193,7 @@ fn the_metrics_are_those_of_the_truth() {
         let off = (reported - truth).abs();
         assert!(off < slack, "{what}: {reported} ms, really {truth} ms");
     };
-    let latency = &metrics.latency;
+    let latency = metrics.latency.as_ref().expect("online");
     close(latency.ttft_ms.map(|d| d.mean), ttft, 2.0, "TTFT");
     close(latency.e2el_ms.map(|d| d.mean), e2el, 2.0, "E2EL");
     close(latency.itl_ms.map(|d| d.mean), itl, 0.2, "ITL");
@@ -204,16 +204,16 @@ fn the_metrics_are_those_of_the_truth() {
         0.2,
         "ITL per token",
     );
-    assert_eq!((metrics.completed, metrics.failed), (48, 0));
-    assert_eq!(metrics.total_output_tokens, 48 * 20);
-    assert_eq!(metrics.total_input_tokens, 48 * 4);
+    assert_eq!((metrics.requests, metrics.completed), (48, 48));
+    assert_eq!(metrics.output_tokens, 48 * 20);
+    assert_eq!(metrics.prompt_tokens, 48 * 4);
     let end_ns = truths
         .iter()
         .filter_map(|r| r.end_ns)
         .max()
         .expect("they ended");
     let duration_ms = (end_ns - begin_ns) as f64 / 1e6;
-    close(Some(metrics.duration_s * 1e3), duration_ms, 5.0, "duration");
+    close(Some(metrics.makespan_s * 1e3), duration_ms, 5.0, "duration");
     let chunks = TokenTimes::decode(&tokens.encode());
     assert_eq!(chunks, Ok(tokens));
 }

@@ -11,15 +11,16 @@ use crate::config::LoadPoint;
 use crate::error::{CommandError, Exit};
 use crate::load::{Api, Target};
 use crate::record::{ClientFacts, Found, Role, Step, StepStatus, read_results};
-use crate::stats::{Distribution, OnlineMetrics};
+use crate::stats::{Distribution, Latency, StepMetrics, good_requests};
 use crate::units::{CellId, Mode};
 
 /// One measured step of one point.
 pub(super) struct MeasuredPoint {
     pub(super) plan: LoadPoint,
     pub(super) step: Step,
-    /// Absent if nothing came back.
-    pub(super) metrics: Option<OnlineMetrics>,
+    pub(super) metrics: StepMetrics,
+    /// Requests that kept the objectives; absent without objectives.
+    pub(super) good_requests: Option<f64>,
 }
 
 /// What the record at `results` holds of the measured steps of `cell`, in their order.
@@ -47,11 +48,14 @@ pub(super) fn measured(
     let points = options.online.points();
     let measured = |step: Step| {
         let plan = *points.iter().find(|plan| Some(plan.point) == step.point)?;
-        let metrics = OnlineMetrics::of(&step, options.online.goodput.as_ref());
+        let slo = options.online.goodput.as_ref();
+        let good_requests = slo.and_then(|slo| good_requests(&step, slo));
+        let metrics = StepMetrics::of(&step, Some(options.spec.response.max()));
         Some(MeasuredPoint {
             plan,
             step,
             metrics,
+            good_requests,
         })
     };
     let steps = start
@@ -102,30 +106,9 @@ pub(super) fn text(options: &LoadOptions, points: &[MeasuredPoint]) -> String {
 
 fn block(out: &mut String, options: &LoadOptions, measured: &MeasuredPoint) {
     let _ = writeln!(out, "{}", measured.plan);
-    if let Some(metrics) = &measured.metrics {
-        let _ = writeln!(
-            out,
-            "  {} requests done, {} failed, in {:.2} s",
-            metrics.completed, metrics.failed, metrics.duration_s
-        );
-        let _ = write!(
-            out,
-            "  {:.2} requests/s   output {:.1} tok/s   total {:.1} tok/s",
-            metrics.request_throughput, metrics.output_throughput, metrics.total_token_throughput
-        );
-        if let Some(goodput) = metrics.request_goodput {
-            let _ = write!(out, "   goodput {goodput:.2} requests/s");
-        }
-        out.push('\n');
-        // An open loop reaches its peak for moments only.
-        let closed = measured.step.client.as_ref().and_then(|c| c.asked_streams);
-        if let (Some(steady), Some(_)) = (&metrics.steady, closed) {
-            let _ = writeln!(
-                out,
-                "  steady from {:.2} to {:.2} s ({} at a time): output {:.1} tok/s",
-                steady.from_s, steady.to_s, steady.peak, steady.output_throughput
-            );
-        }
+    let metrics = &measured.metrics;
+    if metrics.completed > 0 {
+        rates(out, measured);
         let rows = latencies(metrics, options.online.api);
         let _ = writeln!(out, "\n{}", table(&rows));
     }
@@ -135,7 +118,7 @@ fn block(out: &mut String, options: &LoadOptions, measured: &MeasuredPoint) {
             "  client: {}",
             client_line(client, measured.step.makespan_ns)
         );
-        let merged = measured.metrics.as_ref().and_then(|m| m.merged_chunks);
+        let merged = metrics.online.as_ref().and_then(|o| o.merged_chunks);
         if let Some(merged) = merged.filter(|share| *share >= 0.005) {
             let percent = merged * 100.0;
             let _ = write!(
@@ -170,6 +153,43 @@ fn block(out: &mut String, options: &LoadOptions, measured: &MeasuredPoint) {
     }
 }
 
+fn rates(out: &mut String, measured: &MeasuredPoint) {
+    let metrics = &measured.metrics;
+    let _ = writeln!(
+        out,
+        "  {} requests done, {} failed, in {:.2} s",
+        metrics.completed,
+        metrics.requests - metrics.completed,
+        metrics.makespan_s
+    );
+    let _ = write!(
+        out,
+        "  {} requests/s   output {} tok/s   total {} tok/s",
+        or_dash(metrics.request_throughput, 2),
+        or_dash(metrics.output_throughput, 1),
+        or_dash(metrics.total_token_throughput, 1)
+    );
+    if let Some(good) = measured.good_requests {
+        let goodput = good / metrics.makespan_s;
+        let _ = write!(out, "   goodput {goodput:.2} requests/s");
+    }
+    out.push('\n');
+    // An open loop reaches its peak for moments only.
+    let closed = measured.step.client.as_ref().and_then(|c| c.asked_streams);
+    let steady = metrics.online.as_ref().and_then(|o| o.steady.as_ref());
+    if let (Some(steady), Some(_)) = (steady, closed) {
+        let _ = writeln!(
+            out,
+            "  steady from {:.2} to {:.2} s ({} at a time): output {:.1} tok/s",
+            steady.from_s, steady.to_s, steady.peak, steady.output_throughput
+        );
+    }
+}
+
+fn or_dash(value: Option<f64>, digits: usize) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+}
+
 fn client_line(client: &ClientFacts, makespan_ns: u64) -> String {
     let share = client.cpu_s / (makespan_ns as f64 / 1e9) * 100.0;
     let streams = match client.asked_streams {
@@ -195,8 +215,10 @@ fn client_line(client: &ClientFacts, makespan_ns: u64) -> String {
 
 type Rows<'a> = Vec<(&'static str, &'a Distribution)>;
 
-fn latencies(metrics: &OnlineMetrics, api: Api) -> Rows<'_> {
-    let l = &metrics.latency;
+fn latencies(metrics: &StepMetrics, api: Api) -> Rows<'_> {
+    let Some(l) = &metrics.latency else {
+        return Vec::new();
+    };
     let content = l.ttft_content_ms.as_ref().filter(|_| api == Api::Chat);
     // Where every chunk holds one token, the gaps between tokens are those between chunks.
     let per_token = l
@@ -248,20 +270,16 @@ fn sweep(out: &mut String, points: &[MeasuredPoint]) {
     ]);
     for measured in points {
         let mut row = vec![measured.plan.to_string()];
-        let metrics = measured.metrics.as_ref();
-        let rate = |of: fn(&OnlineMetrics) -> f64, digits: usize| {
-            metrics.map_or_else(|| "-".to_owned(), |m| format!("{:.digits$}", of(m)))
-        };
-        row.push(rate(|m| m.request_throughput, 2));
-        row.push(rate(|m| m.output_throughput, 1));
-        let pick = |of: fn(&OnlineMetrics) -> Option<f64>| {
-            metrics.and_then(of).map_or_else(|| "-".to_owned(), millis)
-        };
-        row.push(pick(|m| m.latency.ttft_ms.map(|d| d.p50)));
-        row.push(pick(|m| m.latency.ttft_ms.map(|d| d.p99)));
-        row.push(pick(|m| m.latency.tpot_ms.map(|d| d.p50)));
-        row.push(pick(|m| m.latency.itl_ms.map(|d| d.p99)));
-        row.push(pick(|m| m.latency.e2el_ms.map(|d| d.p50)));
+        let metrics = &measured.metrics;
+        row.push(or_dash(metrics.request_throughput, 2));
+        row.push(or_dash(metrics.output_throughput, 1));
+        let pick =
+            |of: fn(&Latency) -> Option<f64>| or_dash(metrics.latency.as_ref().and_then(of), 2);
+        row.push(pick(|l| l.ttft_ms.map(|d| d.p50)));
+        row.push(pick(|l| l.ttft_ms.map(|d| d.p99)));
+        row.push(pick(|l| l.tpot_ms.map(|d| d.p50)));
+        row.push(pick(|l| l.itl_ms.map(|d| d.p99)));
+        row.push(pick(|l| l.e2el_ms.map(|d| d.p50)));
         let mark = match measured.step.status {
             StepStatus::Ok => "",
             StepStatus::Invalid => "!",
@@ -321,11 +339,7 @@ pub(super) fn json(
 
 fn point_json(options: &LoadOptions, measured: &MeasuredPoint) -> Value {
     let plan = &measured.plan;
-    let mut out = measured
-        .metrics
-        .as_ref()
-        .map(OnlineMetrics::vllm_json)
-        .unwrap_or_default();
+    let mut out = measured.metrics.vllm_json(measured.good_requests);
     let rate = plan
         .point
         .rate
