@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::error::{CommandError, Exit};
 use crate::output;
 use crate::process::{DeadRun, Leftovers, Process, leftovers, others};
-use crate::record::Leak;
+use crate::record::{Leak, redact};
 
 /// What was found, and what was done.
 #[derive(Debug, Serialize)]
@@ -105,7 +105,8 @@ impl Report {
                     writeln!(
                         out,
                         "could not end pid {} ({}): it is stuck in the kernel, which only its device's driver or a restart can change",
-                        stuck.pid, stuck.command
+                        stuck.pid,
+                        redacted(&stuck.command)
                     )?;
                 }
                 let count = ended.iter().filter(|leak| leak.ended).count();
@@ -122,7 +123,7 @@ fn dead(out: &mut String, run: &DeadRun) -> std::fmt::Result {
             "run {} was killed: begun {}, `{}`, results in {}",
             run.id,
             time(Some(info.started)),
-            info.argv.join(" "),
+            redact::argv(&info.argv).join(" "),
             info.results.display()
         )?,
         None => writeln!(out, "run {} was killed before it began", run.id)?,
@@ -156,8 +157,14 @@ fn line(out: &mut String, process: &Process) -> std::fmt::Result {
         process.pid,
         process.user,
         time(process.since),
-        process.command
+        redacted(&process.command)
     )
+}
+
+/// A command line as the process table has it: joined by spaces.
+fn redacted(command: &str) -> String {
+    let words: Vec<&str> = command.split(' ').collect();
+    redact::argv(&words).join(" ")
 }
 
 fn time(time: Option<Timestamp>) -> String {
@@ -210,7 +217,7 @@ mod tests {
             others: vec![process(
                 99,
                 "alice",
-                "/opt/venv/bin/python /opt/venv/bin/vllm serve",
+                "/opt/venv/bin/python /opt/venv/bin/vllm serve --api-key hidden",
             )],
             ended: None,
         }
@@ -226,7 +233,7 @@ mod tests {
           shared memory /dev/shm/rollbench-0a1b2c3d4e5f-9f
         run 112233445566 is going on, left alone: pid 77, results in /data/bench
         not started by rollbench, left alone:
-          pid 99       alice        since 2027-01-15 08:00:00Z  /opt/venv/bin/python /opt/venv/bin/vllm serve
+          pid 99       alice        since 2027-01-15 08:00:00Z  /opt/venv/bin/python /opt/venv/bin/vllm serve --api-key ***
         left of killed runs: 1 process; `rollbench clean --yes` ends and removes it
         ");
     }

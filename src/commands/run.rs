@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::measure::{On, Place, measure};
 use super::{common, summarize};
-use crate::config::{LoadRequest, Settings};
+use crate::config::{LoadRequest, Origin, Settings, Sourced};
 use crate::error::{CommandError, Exit};
 use crate::execute::Resume;
 use crate::output::note;
@@ -50,6 +50,13 @@ async fn run_matrix(
         if let Some(blocks) = second_stage(&plan.settings, &place.results)? {
             let mut settings = plan.settings.clone();
             settings.run.blocks = blocks;
+            settings.values.insert(
+                "run.blocks".to_owned(),
+                Sourced {
+                    value: blocks.into(),
+                    origin: Origin::Derived("what --until needs"),
+                },
+            );
             let plan = common::plan(settings, &request)?;
             let first = measured.tally;
             measured = measure(&plan, On::Own(python), &place, Resume::Same, &interrupt).await?;

@@ -191,7 +191,12 @@ pub(crate) fn read_leftover(dir: &Path) -> io::Result<Leftover> {
     }
     leftover.files.sort();
     for path in &leftover.files {
-        let (entries, damaged) = read(path)?;
+        let (entries, damaged) = match read(path) {
+            Ok(read) => read,
+            // Folded into its record meanwhile, which a reader looks at after this.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
         leftover.entries.extend(entries);
         if damaged {
             leftover.damaged.push(path.clone());

@@ -16,7 +16,7 @@ use super::import::{self, Foreign};
 use super::journal::{self, Entry};
 use super::layout::{journal_dir, record_name, sweep_name};
 use super::tokens::read_tokens;
-use super::{CellRecord, SCHEMA, lock};
+use super::{CellRecord, CellStatus, SCHEMA, StartStatus, lock};
 use crate::error::PathError;
 
 /// One readable file.
@@ -272,6 +272,13 @@ impl Overlay {
         }
         if !self.live {
             journal::interrupt_running(record);
+        } else if record.status != CellStatus::Skipped
+            && record
+                .starts
+                .iter()
+                .any(|start| start.status != StartStatus::Running)
+        {
+            record.status = record.derived_status();
         }
     }
 
@@ -285,7 +292,7 @@ impl Overlay {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{RESULTS, Role, StartStatus, Store, builder};
+    use super::super::{RESULTS, Role, Store, builder};
     use super::*;
 
     fn write(dir: &Path, name: &str, bytes: &[u8]) {

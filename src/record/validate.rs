@@ -34,7 +34,7 @@ fn check_start(start: &EngineStart) -> Result<(), String> {
         check_step(step).map_err(|reason| format!("step {}: {reason}", step.index))?;
         let place = (&step.workload, step.index);
         if step.status == StepStatus::Ok {
-            if step.point.is_none() && counted.contains(&place) {
+            if counted.contains(&place) {
                 return Err(format!("step {} is there twice", step.index));
             }
             counted.push(place);
@@ -167,6 +167,12 @@ mod tests {
             reason(|r| r.starts[0].steps[1].sequences.first_ns[0] = Some(900_000_000)),
             reason(|r| r.starts[1].block = 0),
             reason(|r| r.starts[0].steps[2].index = 1),
+            reason(|r| {
+                let point = Some(crate::record::Point::default());
+                r.starts[0].steps[1].point = point;
+                r.starts[0].steps[2].point = point;
+                r.starts[0].steps[2].index = 1;
+            }),
             reason(|r| r.starts[0].steps[1].makespan_ns = 0),
             reason(|r| r.starts[0].steps[1].counters.kv_peak = Some(-0.5)),
             reason(|r| r.starts[0].steps[1].counters.prefix_hits = Some(1 << 40)),
@@ -177,6 +183,7 @@ mod tests {
         start 0: load_s is -1
         start 0: step 1: a sequence finished before its first token
         block 0 has two complete starts
+        start 0: step 1 is there twice
         start 0: step 1 is there twice
         start 0: step 1: counts, yet holds nothing
         start 0: step 1: kv_peak is not between 0 and 1

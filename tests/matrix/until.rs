@@ -28,6 +28,7 @@ fn a_noisy_machine_gets_a_second_stage_and_the_interval_of_the_first() {
                 .all(|s| s.session == record.starts[0].session)
         );
         assert_eq!(record.session.inference.first_stage, Some(6));
+        assert_eq!(record.settings["run.blocks"].value, 7);
     }
     let summary = std::fs::read(world.result("summary.json")).expect("there");
     let summary: Value = serde_json::from_slice(&summary).expect("JSON");
