@@ -72,8 +72,8 @@ pub mod testing {
     pub mod record {
         pub use crate::record::{
             Arm, CellRecord, CellStatus, ChunkTokens, EngineFacts, EngineStart, ExitStatus,
-            Failure, FailureKind, FinishSource, Phase, Role, Sequences, StartStatus, Step,
-            StepStatus, Store, TokenTimes, read_tokens,
+            Failure, FailureKind, FinishSource, Phase, Role, Sequences, StartKind, StartStatus,
+            Step, StepStatus, Store, TokenTimes, read_tokens,
         };
     }
     /// Rendering records.

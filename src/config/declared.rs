@@ -13,7 +13,7 @@ use super::shapes::{
     GOODPUT_TABLE, LAYER_TABLE, LENGTHS_TABLE, MAX_TOKENS, RAMP_TEXT, SELECTION, TEXT_TABLE,
 };
 use super::values::{Extended, Seconds};
-use crate::config::FanOut;
+use crate::config::{FanOut, Start};
 use crate::load::Api;
 use crate::units::Mode;
 use crate::workload::Lengths;
@@ -78,6 +78,13 @@ settings! {
         ("n", "One request per prompt with n samples"),
     ]).flag("Workload", "--fan-out <HOW>")
         .default("requests");
+    /// Import vLLM once a block and fork each engine start from it, or import it anew for each
+    START: Start = Setting::choice("run.start", &[
+        ("warm", "Forked from an interpreter that has imported vLLM and serves one block"),
+        ("cold", "Python is executed and imports vLLM"),
+    ]).default("cold").shown(Shown::Said);
+    /// Import vLLM anew for every engine start, whatever the configuration says
+    COLD_STARTS: bool = Setting::switch("run.cold_starts").flag("Engine", "--cold-starts").not_in_file().shown(Shown::Said);
     /// How long to wait for device memory to come back between cells, in seconds
     GATE_TIMEOUT: Seconds = Setting::number("run.gate_timeout_s", seconds).flag("Engine", "--gate-timeout <SECONDS>")
         .default("60");

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use super::cells;
 use super::context::Context;
 use super::declared::{
-    BLOCKS, CALIBRATE, FAN_OUT, GATE_TIMEOUT, MAX_BLOCKS, MODE, MODEL_BASE, OUT, PYTHON, SEED,
-    SMALLEST_EFFECT, STEPS, UNTIL, WARMUP,
+    BLOCKS, CALIBRATE, COLD_STARTS, FAN_OUT, GATE_TIMEOUT, MAX_BLOCKS, MODE, MODEL_BASE, OUT,
+    PYTHON, SEED, SMALLEST_EFFECT, START, STEPS, UNTIL, WARMUP,
 };
 use super::diagnostic::Diagnostics;
 use super::values::Values;
-use super::{OnlineSettings, Origin, Python, RunSettings, Sourced};
+use super::{OnlineSettings, Origin, Python, RunSettings, Sourced, Start};
 use crate::record::Inference;
 
 /// Blocks of the first stage of `--until`: always the same, since its coverage rests on that.
@@ -39,6 +39,11 @@ pub(super) fn run(
             until,
             first_stage: staged.then_some(FIRST_BLOCKS),
             max_blocks: staged.then(|| values.get(&MAX_BLOCKS)),
+        },
+        start: if values.get(&COLD_STARTS) {
+            Start::Cold
+        } else {
+            values.get(&START)
         },
         gate_timeout: values.get(&GATE_TIMEOUT).0,
     }

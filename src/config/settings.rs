@@ -182,6 +182,16 @@ pub(crate) struct PrecisionSettings {
     pub label: String,
 }
 
+/// How the main program of an engine comes to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Start {
+    /// By a fork of an interpreter that has imported vLLM for all starts of its block.
+    Warm,
+    /// By importing vLLM anew.
+    Cold,
+}
+
 /// How much is measured, and how.
 #[derive(Debug, Clone)]
 pub(crate) struct RunSettings {
@@ -201,6 +211,8 @@ pub(crate) struct RunSettings {
     pub fan_out: FanOut,
     /// How differences are judged.
     pub inference: Inference,
+    /// How engine starts begin.
+    pub start: Start,
     /// How long the device gate waits for memory to come back.
     pub gate_timeout: Duration,
 }

@@ -6,7 +6,7 @@ use super::client::{Client, ClientError};
 use super::{Engine, Launch, Session, StepRequest, Urgency};
 use crate::error::chain;
 use crate::event::EventSink;
-use crate::record::{EngineFacts, Failure, FailureKind, Phase, Role, Step, Stop};
+use crate::record::{EngineFacts, Failure, FailureKind, Leak, Phase, Role, Step, Stop};
 
 /// The one server that a plan is measured on.
 pub(crate) struct AttachedEngine {
@@ -35,12 +35,18 @@ impl AttachedEngine {
 impl Engine for AttachedEngine {
     type Session = AttachedSession;
 
-    fn launch(&self, _: Launch) -> Result<AttachedSession, Failure> {
+    async fn launch(&self, _: Launch) -> Result<AttachedSession, Failure> {
         Ok(AttachedSession {
             client: self.client.clone(),
             facts: self.facts.clone(),
             phase: Phase::Load,
         })
+    }
+
+    async fn keep(&self, _: AttachedSession) {}
+
+    async fn end_block(&self) -> Vec<Leak> {
+        Vec::new()
     }
 }
 

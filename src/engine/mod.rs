@@ -18,6 +18,7 @@ mod session;
 mod started;
 mod surroundings;
 mod traceback;
+mod warm;
 mod watch;
 
 pub(crate) use attached::AttachedEngine;

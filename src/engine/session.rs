@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::config::{FanOut, Limits};
 use crate::event::EventSink;
 use crate::load::Pacing;
-use crate::record::{EngineFacts, Failure, FailureKind, Point, Role, Step, Stop};
+use crate::record::{EngineFacts, Failure, FailureKind, Leak, Point, Role, Step, Stop};
 use crate::workload::{Batch, BatchStream, Sampling};
 
 /// Everything that is needed to start one engine, as data.
@@ -33,6 +33,8 @@ pub struct Launch {
     pub fan_out: FanOut,
     /// Sampling parameters of every request.
     pub sampling: Sampling,
+    /// Fork from an interpreter that serves the starts of a block, where that can be done.
+    pub warm: bool,
 }
 
 /// One step to be run.
@@ -99,7 +101,13 @@ pub trait Engine {
     type Session: Session;
 
     /// Starts the process; returns as soon as it is supervised.
-    fn launch(&self, launch: Launch) -> Result<Self::Session, Failure>;
+    fn launch(&self, launch: Launch) -> impl Future<Output = Result<Self::Session, Failure>>;
+
+    /// Takes back a session that was stopped: the next start of the block may use its interpreter.
+    fn keep(&self, session: Self::Session) -> impl Future<Output = ()>;
+
+    /// Ends what was kept between the starts of a block; names what could not be ended.
+    fn end_block(&self) -> impl Future<Output = Vec<Leak>>;
 }
 
 /// A started engine. Dropping a future of these methods is safe; afterwards only `stop` may be called.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::os::fd::OwnedFd;
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,12 +18,16 @@ use super::oom::OomWatch;
 use super::said::fallbacks;
 use super::session::{Launch, Urgency};
 use super::surroundings::{Surroundings, shown};
+use super::warm::{Descriptors, Starter};
 use super::watch::{Watch, lost};
 use crate::clock;
 use crate::error::chain;
 use crate::event::EventSink;
-use crate::process::{Guard, GuardedCommand};
-use crate::record::{Difference, EngineFacts, ExitStatus, Failure, FailureKind, Phase, Role, Stop};
+use crate::process::Guard;
+use crate::record::{
+    Difference, EngineFacts, ExitStatus, Failure, FailureKind, Phase, Role, StartKind, Starting,
+    Stop,
+};
 
 /// How the engine is driven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +57,6 @@ impl Kind {
 /// A launch whose files are being laid out: what fails now fails with the words and the log of this launch.
 pub(super) struct Launching {
     kind: Kind,
-    rollbench: PathBuf,
     pub(super) launch: Launch,
     pub(super) env: BTreeMap<OsString, OsString>,
     witness: Witness,
@@ -75,7 +78,6 @@ impl Launching {
         };
         Self {
             kind,
-            rollbench: surroundings.rollbench.clone(),
             launch,
             env,
             witness,
@@ -88,34 +90,32 @@ impl Launching {
             .failure(Phase::Launch, FailureKind::Spawn, message, None, None)
     }
 
-    /// Starts `program` in the launch's Python below a guard, which gives it `pass_fds` by the names of variables.
-    pub(super) fn spawn(
+    /// Starts the Python file `program`; `open` makes what it inherits, and rollbench's ends of that.
+    pub(super) async fn start<T>(
         self,
+        starter: &Starter,
         program: PathBuf,
-        pass_fds: Vec<(String, OwnedFd)>,
-    ) -> Result<Started, Failure> {
-        let command = GuardedCommand {
-            program: self.launch.python.clone(),
-            args: vec![program.into()],
-            env: self.env.clone(),
-            cwd: None,
-            log: self.launch.log.clone(),
-            pass_fds,
-        };
-        let guard = Guard::spawn_with(&self.rollbench, command)
+        open: impl Fn() -> io::Result<(Descriptors, T)>,
+    ) -> Result<(Started, T), Failure> {
+        let begun = starter
+            .start(&self.launch, &program, &self.env, open)
+            .await
             .map_err(|error| self.failure(&chain(&error)))?;
-        Ok(Started {
+        let started = Started {
             kind: self.kind,
-            watch: Watch::new(&self.witness.log, guard.guard()),
-            guard,
+            watch: Watch::new(&self.witness.log, begun.guard.guard()),
+            guard: begun.guard,
+            refusal: begun.refusal,
             witness: self.witness,
             launch: self.launch,
+            env: self.env,
             begin_ns: self.begin_ns,
             phase: Phase::Launch,
             exit: None,
             stop_began_ns: 0,
             stop: None,
-        })
+        };
+        Ok((started, begun.ours))
     }
 }
 
@@ -123,10 +123,13 @@ impl Launching {
 #[derive(Debug)]
 pub(super) struct Started {
     kind: Kind,
-    guard: Guard,
+    pub(super) guard: Guard,
+    /// Why the leader was not forked although that was asked for.
+    refusal: Option<String>,
     witness: Witness,
     watch: Watch,
     pub(super) launch: Launch,
+    pub(super) env: BTreeMap<OsString, OsString>,
     begin_ns: u64,
     /// How far it came; what a failure names.
     pub(super) phase: Phase,
@@ -263,8 +266,25 @@ impl Started {
         stop
     }
 
+    /// How the processes of an engine that is ready came to be.
+    async fn starting(&mut self) -> Starting {
+        let spawned = self.guard.spawned().await;
+        let (kind, reason) = match spawned {
+            _ if !self.guard.is_forked() => (StartKind::Cold, self.refusal.clone()),
+            Some(spawned) if spawned.is_empty() => (StartKind::Warm, None),
+            Some(spawned) => (StartKind::Mixed, Some(spawned.join("; "))),
+            None => {
+                let reason = "the warm interpreter ended during the start";
+                (StartKind::Mixed, Some(reason.to_owned()))
+            }
+        };
+        Starting { kind, reason }
+    }
+
     /// What is known of an engine that is ready: what it told, and what its log says.
-    pub(super) fn facts(&self, told: Told) -> EngineFacts {
+    pub(super) async fn facts(&mut self, told: Told) -> EngineFacts {
+        let load_s = (clock::mono_ns() - self.begin_ns) as f64 / 1e9;
+        let starting = self.starting().await;
         let log = self.witness.log.text();
         let redacted = |args: &IndexMap<String, Value>| {
             args.iter()
@@ -283,7 +303,8 @@ impl Started {
             kv_tokens: told.kv_tokens,
             weights_bytes: weights(&log).map(|bytes| bytes.0),
             import_s: told.import_s,
-            load_s: (clock::mono_ns() - self.begin_ns) as f64 / 1e9,
+            starting: Some(starting),
+            load_s,
         }
     }
 }

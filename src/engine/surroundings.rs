@@ -1,7 +1,7 @@
 //! What every engine is started in: its environment, its private files, and words for what went wrong with them.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -37,7 +37,9 @@ pub(super) struct Surroundings {
 impl Surroundings {
     /// For engines of this run: they bear its marks and end with its lease.
     pub(super) fn of(run: &RunDir) -> Self {
-        let inherited: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+        let mut inherited: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+        // Every start would compile vLLM's sources anew.
+        inherited.remove(OsStr::new("PYTHONDONTWRITEBYTECODE"));
         Self {
             rollbench: PathBuf::from("/proc/self/exe"),
             supervision: run.hygiene_env(&inherited),

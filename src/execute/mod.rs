@@ -122,6 +122,7 @@ pub(crate) async fn execute<E: Engine>(
             tally.kept = kept(run.plan, &states);
             let measured = measure(&run, store, engine, &states, &mut requests, &mut tally).await;
             fatal = measured.err();
+            end_block(&run, engine).await;
         }
         Err(signal) => {
             run.events.emit(Event::Interrupted { signal });
@@ -137,6 +138,13 @@ pub(crate) async fn execute<E: Engine>(
         failed: tally.failed,
     });
     Ok(Execution { tally, fatal })
+}
+
+/// Ends what engine starts of a block have in common.
+async fn end_block<E: Engine>(run: &Run<'_>, engine: &E) {
+    for leak in engine.end_block().await {
+        run.events.emit(Event::LeakFound { leak });
+    }
 }
 
 /// Engine start after engine start.
@@ -177,6 +185,9 @@ async fn measure<E: Engine>(
             let cell = &run.plan.cells[slot.turn.cell].settings.id;
             // A write that fails stays pending in the store.
             let _ = store.fold_cell(cell, run.plan.settings.run.mode);
+        }
+        if rest.first().is_none_or(|next| next.block != slot.block) {
+            end_block(run, engine).await;
         }
         match ending {
             Ok(Ending::Complete) => tally.complete += 1,

@@ -9,8 +9,8 @@ use super::requests::{Requests, Steps};
 use super::{ExecuteError, Machine, Run, describe, disk, environment};
 use crate::checkpoint::{self, HubCache, Location};
 use crate::clock;
-use crate::config::StepPlace;
 use crate::config::declared::ALLOW_RAY;
+use crate::config::{Start, StepPlace};
 use crate::device::{self, Demand, DeviceError};
 use crate::engine::{Engine, Launch, Session, StepRequest, Urgency};
 use crate::error::{PathError, chain};
@@ -149,7 +149,14 @@ async fn attempt<E: Engine>(
             phase: Phase::Launch,
         });
     }
-    let launched = launch(run, cell, writer.start(), &log).and_then(|launch| engine.launch(launch));
+    let launched = match launch(run, cell, writer.start(), &log) {
+        Ok(launch) => tokio::select! {
+            biased;
+            signal = run.interrupt.first() => return Ok(interrupted(events, signal)),
+            launched = engine.launch(launch) => launched,
+        },
+        Err(failure) => Err(failure),
+    };
     let mut session = match launched {
         Ok(session) => session,
         Err(failure) => {
@@ -179,6 +186,7 @@ async fn attempt<E: Engine>(
     // What was not started was not stopped.
     let start = writer.start_mut();
     start.stop = run.machine.is_some().then_some(stop);
+    engine.keep(session).await;
     match driven {
         Ok(Err(Break::Failure(failure))) => start.failure = Some(*failure),
         Ok(Err(Break::Fatal(error))) => return Err(error),
@@ -430,6 +438,7 @@ fn launch(
         scratch,
         fan_out: run.plan.settings.run.fan_out,
         sampling: run.plan.settings.workload.sampling.clone(),
+        warm: run.plan.settings.run.start == Start::Warm,
     })
 }
 

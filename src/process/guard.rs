@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -16,6 +16,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 
+use super::interpreter::{self, Interpreter};
 use super::orphans::Orphans;
 use super::rundir::{LEASE_VARIABLE, RUN_VARIABLE};
 use super::wire::{Order, Report, Start, line, take_line};
@@ -93,8 +94,19 @@ pub struct Guard {
     buffer: Vec<u8>,
     leader: u32,
     exit: Option<ExitStatus>,
+    /// What the sweeps of this start have found so far.
+    ended: usize,
+    leaks: Vec<Leak>,
     swept: Option<SweepReport>,
+    /// The last sweep is over: there is no guard any more.
+    closed: bool,
     lost: bool,
+    /// Whether there is, or was, an interpreter.
+    forked: bool,
+    /// A sweep that spares the interpreter was begun and not ended.
+    resting: bool,
+    /// What forks the leaders; absent if the leader is the program itself, or once it is gone.
+    interpreter: Option<Interpreter>,
 }
 
 impl Guard {
@@ -106,12 +118,27 @@ impl Guard {
 
     /// As [`spawn`](Self::spawn), from a process that is not rollbench: `rollbench` is the path of its binary.
     pub fn spawn_with(rollbench: &Path, command: GuardedCommand) -> Result<Self, SpawnError> {
-        let log = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(&command.log)
-            .map_err(PathError::on("open", &command.log))?;
+        Self::spawn_either(rollbench, command, None)
+    }
+
+    /// Starts an interpreter under a guard: no leader yet, but what forks them (see [`lead`](Self::lead)).
+    pub fn spawn_interpreter(
+        rollbench: &Path,
+        mut command: GuardedCommand,
+    ) -> Result<Self, SpawnError> {
+        let (interpreter, end) = Interpreter::open().map_err(SpawnError::Guard)?;
+        command
+            .pass_fds
+            .push((Interpreter::VARIABLE.to_owned(), end));
+        Self::spawn_either(rollbench, command, Some(interpreter))
+    }
+
+    fn spawn_either(
+        rollbench: &Path,
+        command: GuardedCommand,
+        interpreter: Option<Interpreter>,
+    ) -> Result<Self, SpawnError> {
+        let log = open_log(&command.log)?;
         nix::sys::prctl::set_child_subreaper(true).map_err(|e| SpawnError::Guard(e.into()))?;
         let (control_read, mut control) = io::pipe().map_err(SpawnError::Guard)?;
         let (mut reports, report_write) = io::pipe().map_err(SpawnError::Guard)?;
@@ -135,6 +162,7 @@ impl Guard {
             cwd: command.cwd,
             pass_fds: fds,
             run_dir,
+            interpreter: interpreter.is_some(),
         };
 
         let mut guard = Command::new(rollbench);
@@ -184,9 +212,52 @@ impl Guard {
             buffer,
             leader,
             exit: None,
+            ended: 0,
+            leaks: Vec::new(),
             swept: None,
+            closed: false,
             lost: false,
+            forked: interpreter.is_some(),
+            resting: false,
+            interpreter,
         })
+    }
+
+    /// Has the interpreter fork a leader that runs the Python file `script`: its output goes to `log`, and it inherits
+    /// `fds`, each with the environment variable that tells it the number. Otherwise the reason why not; then, and if
+    /// this is dropped half-way, the tree is in an unknown state and to be swept.
+    pub async fn lead(
+        &mut self,
+        script: &Path,
+        log: &Path,
+        fds: &[(String, OwnedFd)],
+    ) -> Result<(), String> {
+        let interpreter = self.interpreter.as_mut().ok_or(interpreter::GONE)?;
+        let log = open_log(log).map_err(|error| error.to_string())?;
+        (self.exit, self.swept, self.ended) = (None, None, 0);
+        self.leaks.clear();
+        self.leader = interpreter.lead(script, log.as_fd(), fds).await?;
+        self.order(Order::Lead(self.leader));
+        Ok(())
+    }
+
+    /// What of the running start was not forked, and why; absent if there is no interpreter to ask.
+    pub async fn spawned(&mut self) -> Option<Vec<String>> {
+        let spawned = self.interpreter.as_mut()?.rests().await;
+        if spawned.is_none() {
+            self.interpreter = None;
+        }
+        spawned
+    }
+
+    /// Whether the leader was forked by an interpreter.
+    pub fn is_forked(&self) -> bool {
+        self.forked
+    }
+
+    /// Whether the start is over and the interpreter can fork another.
+    pub fn rests(&self) -> bool {
+        self.interpreter.is_some() && self.swept.is_some() && !self.resting
     }
 
     /// The process id of the program.
@@ -207,14 +278,17 @@ impl Guard {
                 return exit;
             }
             match self.report().await {
-                Some(Report::Exited(exit)) => self.exit = Some(exit),
-                Some(Report::Swept { ended, leaks }) => self.close(ended, leaks),
-                Some(_) => {}
+                Some(Report::Swept {
+                    ended,
+                    leaks,
+                    rests,
+                }) => {
+                    self.add(ended, leaks, rests);
+                    self.exit.get_or_insert(KILLED);
+                }
+                Some(report) => self.note(&report),
                 // Its parent-death signal.
                 None => self.exit = Some(KILLED),
-            }
-            if self.swept.is_some() && self.exit.is_none() {
-                self.exit = Some(KILLED);
             }
         }
     }
@@ -250,30 +324,102 @@ impl Guard {
     }
 
     /// As [`sweep`](Self::sweep), but processes may end by themselves for up to `grace` first.
+    ///
+    /// An interpreter is spared and rests afterwards; one that does not answer, or a stop that was given up, ends it too.
     pub async fn sweep_after(&mut self, grace: Duration) -> SweepReport {
-        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
-        self.order(Order::Sweep { grace_ms });
-        let patience = grace + GUARD_PATIENCE;
-        if tokio::time::timeout(patience, self.swept()).await.is_err() {
-            tracing::warn!(
-                guard = self.pid,
-                "the guard does not answer; sweeping in its place"
-            );
-            let _ = self.child.start_kill();
-            self.swept().await;
+        if self.swept.is_none() && !self.rest_after(grace).await {
+            self.interpreter = None;
+            while self
+                .round(
+                    Order::Sweep {
+                        grace_ms: ms(grace),
+                    },
+                    grace,
+                )
+                .await
+            {}
         }
-        self.swept
-            .clone()
-            .expect("swept() returns with a report in place")
+        let report = SweepReport {
+            exit: self.exit,
+            leaks: self.leaks.clone(),
+            ended: self.ended,
+            guard_lost: self.lost,
+        };
+        self.swept.insert(report).clone()
     }
 
-    /// Waits until the guard has reported its sweep, or sweeps in its place if it is dead.
-    async fn swept(&mut self) {
-        while self.swept.is_none() {
+    /// Ends the interpreter with everything else that there may be.
+    pub async fn end(&mut self) -> SweepReport {
+        self.resting = true;
+        self.swept = None;
+        self.sweep().await
+    }
+
+    /// Sweeps all but the interpreter. False if there is none (any more), or not all could be ended.
+    async fn rest_after(&mut self, mut grace: Duration) -> bool {
+        if self.interpreter.is_none() || std::mem::replace(&mut self.resting, true) {
+            return false;
+        }
+        loop {
+            let before = self.ended;
+            if !self
+                .round(
+                    Order::Rest {
+                        grace_ms: ms(grace),
+                    },
+                    grace,
+                )
+                .await
+            {
+                return false;
+            }
+            let asked = grace.is_zero();
+            grace = Duration::ZERO;
+            // What a process of the start asked for before it ended may have been forked since it was swept.
+            let Some(interpreter) = &mut self.interpreter else {
+                return false;
+            };
+            if asked && self.ended == before {
+                break;
+            }
+            if interpreter.rests().await.is_none() {
+                return false;
+            }
+        }
+        self.resting = !self.leaks.iter().all(|leak| leak.ended);
+        !self.resting
+    }
+
+    /// Gives an order to sweep and waits until the guard has reported that it is done, or sweeps in its place if it is
+    /// dead. Whether an interpreter is left, and the guard with it.
+    async fn round(&mut self, order: Order, grace: Duration) -> bool {
+        self.order(order);
+        let patience = grace + GUARD_PATIENCE;
+        if let Ok(rests) = tokio::time::timeout(patience, self.answer()).await {
+            return rests;
+        }
+        tracing::warn!(
+            guard = self.pid,
+            "the guard does not answer; sweeping in its place"
+        );
+        let _ = self.child.start_kill();
+        self.answer().await
+    }
+
+    async fn answer(&mut self) -> bool {
+        while !self.closed {
             match self.report().await {
-                Some(Report::Exited(exit)) => self.exit = Some(exit),
-                Some(Report::Swept { ended, leaks }) => self.close(ended, leaks),
-                Some(_) => {}
+                Some(Report::Swept {
+                    ended,
+                    leaks,
+                    rests,
+                }) => {
+                    self.add(ended, leaks, rests);
+                    if rests {
+                        return true;
+                    }
+                }
+                Some(report) => self.note(&report),
                 None => {
                     self.exit.get_or_insert(KILLED);
                     let _ = self.child.wait().await;
@@ -282,22 +428,30 @@ impl Guard {
                         tokio::time::sleep(ROUND).await;
                     }
                     let (ended, leaks) = orphans.report();
-                    self.close(ended, leaks);
+                    self.add(ended, leaks, false);
                 }
             }
         }
         // It exits right after its report.
         let _ = self.child.wait().await;
         Orphans::unregister(self.pid);
+        false
     }
 
-    fn close(&mut self, ended: usize, leaks: Vec<Leak>) {
-        self.swept = Some(SweepReport {
-            exit: self.exit,
-            leaks,
-            ended,
-            guard_lost: self.lost,
-        });
+    /// Takes note of what a sweep has found.
+    fn add(&mut self, ended: usize, leaks: Vec<Leak>, rests: bool) {
+        self.ended += ended;
+        self.leaks.extend(leaks);
+        self.closed = !rests;
+    }
+
+    /// Takes note of who has ended.
+    fn note(&mut self, report: &Report) {
+        match report {
+            Report::Exited(exit) => self.exit = Some(*exit),
+            Report::InterpreterLost => self.interpreter = None,
+            _ => {}
+        }
     }
 
     /// The next report; absent once the guard is dead. Cancel-safe: what was read stays in `self.buffer`.
@@ -325,7 +479,7 @@ impl Guard {
 impl Drop for Guard {
     /// The control pipe's end tells a living guard to sweep. In place of a dead one the sweep is done here and now.
     fn drop(&mut self) {
-        if self.swept.is_some() {
+        if self.closed {
             return;
         }
         if let Ok(Some(_)) = self.child.try_wait() {
@@ -342,6 +496,19 @@ const KILLED: ExitStatus = ExitStatus {
     code: None,
     signal: Some(Signal::SIGKILL as i32),
 };
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn open_log(path: &Path) -> Result<std::fs::File, PathError> {
+    std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(PathError::on("open", path))
+}
 
 fn first_report(reports: &mut io::PipeReader, buffer: &mut Vec<u8>) -> io::Result<Report> {
     let mut chunk = [0; 1024];

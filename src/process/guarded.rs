@@ -70,8 +70,8 @@ fn guard() -> io::Result<()> {
     };
     close_all_but(&start.pass_fds)?;
     let deaths = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-    let leader = match launch(&start) {
-        Ok(leader) => leader,
+    let program = match launch(&start) {
+        Ok(program) => program,
         Err(error) => {
             report(&Report::Failed {
                 errno: error.raw_os_error(),
@@ -84,10 +84,11 @@ fn guard() -> io::Result<()> {
         let _ = nix::unistd::close(fd);
     }
     // The kernel's choice when memory runs out should be the engine, not the one who could tell. Best effort.
-    let _ = std::fs::write(format!("/proc/{leader}/oom_score_adj"), "500");
-    report(&Report::Started { pid: leader });
+    let _ = std::fs::write(format!("/proc/{program}/oom_score_adj"), "500");
+    report(&Report::Started { pid: program });
     Watch {
-        leader,
+        interpreter: start.interpreter.then_some(program),
+        leader: (!start.interpreter).then_some(program),
         exit: None,
         reaped: false,
         asked: false,
@@ -213,7 +214,10 @@ impl Control {
 
 /// The guard's view of the tree.
 struct Watch {
-    leader: u32,
+    /// Outlives the starts that it forks; absent if there is none, or it has ended.
+    interpreter: Option<u32>,
+    /// Absent until the interpreter has forked one.
+    leader: Option<u32>,
     /// How the leader ended; absent while it lives.
     exit: Option<ExitStatus>,
     /// Until then the leader's number, and with it that of its group, cannot be used again.
@@ -224,6 +228,8 @@ struct Watch {
 }
 
 struct Sweep {
+    /// What is spared, with all that is below it.
+    spared: Option<u32>,
     /// Until then processes may end by themselves.
     grace: Instant,
     /// Whether the tree had been asked to end before, so that survivors are leaks.
@@ -235,28 +241,38 @@ struct Sweep {
 }
 
 impl Sweep {
-    /// Ends everything below this process that is still there. False once the time for it is up.
+    /// Ends everything below this process that is still there. False once nothing is, or the time for it is up.
+    ///
+    /// Where an interpreter is spared, the kernel's word that no child is left is not to be had. A scan that finds
+    /// none is as good: only this thread reaps, so whatever is left has an ancestor that is a child of ours and
+    /// stays in `/proc`, if only as a zombie, for the whole scan.
     fn round(&mut self) -> bool {
         let now = Instant::now();
-        if now < self.next || (self.sweeper.is_none() && now < self.grace) {
+        let gentle = self.sweeper.is_none() && now < self.grace;
+        if now < self.next || (gentle && self.spared.is_none()) {
             return true;
         }
         let snapshot = Snapshot::take();
-        let in_time = self
-            .sweeper
-            .get_or_insert_with(Sweeper::begin)
-            .round(snapshot.descendants(std::process::id(), &[]));
+        let found = snapshot.descendants(std::process::id(), self.spared.as_slice());
         self.next = Instant::now() + ROUND;
-        in_time
+        if found.is_empty() && self.spared.is_some() {
+            return false;
+        }
+        gentle || self.sweeper.get_or_insert_with(Sweeper::begin).round(found)
     }
 
-    fn report(self) -> Report {
-        let mut leaks = self.sweeper.map(|s| s.leaks()).unwrap_or_default();
+    fn report(&mut self) -> Report {
+        let sweeper = self.sweeper.take();
+        let mut leaks = sweeper.map(|s| s.leaks()).unwrap_or_default();
         let ended = leaks.iter().filter(|leak| leak.ended).count();
         if !self.polite {
             leaks.retain(|leak| !leak.ended);
         }
-        Report::Swept { ended, leaks }
+        Report::Swept {
+            ended,
+            leaks,
+            rests: self.spared.is_some(),
+        }
     }
 }
 
@@ -274,7 +290,11 @@ impl Watch {
             if let Some(mut sweep) = self.sweep.take() {
                 if !left || !sweep.round() {
                     report(&sweep.report());
-                    return Ok(());
+                    if sweep.spared.is_none() {
+                        return Ok(());
+                    }
+                    self.rest();
+                    continue;
                 }
                 self.sweep = Some(sweep);
                 timeout = PollTimeout::try_from(ROUND).unwrap_or(PollTimeout::ZERO);
@@ -305,7 +325,7 @@ impl Watch {
             Order::SignalLeader(number) => {
                 self.asked = true;
                 if self.exit.is_none()
-                    && let Some(stat) = Stat::of(self.leader)
+                    && let Some(stat) = self.leader.and_then(Stat::of)
                     && let Some(handle) = PidFd::of(&stat)
                     && let Ok(signal) = Signal::try_from(number)
                 {
@@ -316,23 +336,37 @@ impl Watch {
                 self.asked = true;
                 if !self.reaped
                     && let Ok(signal) = Signal::try_from(number)
-                    && let Ok(leader) = i32::try_from(self.leader)
+                    && let Some(leader) = self.leader.and_then(|pid| i32::try_from(pid).ok())
                 {
                     let _ = nix::sys::signal::killpg(Pid::from_raw(leader), signal);
                 }
             }
-            Order::Sweep { grace_ms } => {
-                let grace = Instant::now() + Duration::from_millis(grace_ms);
-                let polite = self.asked || self.exit.is_some();
-                let sweep = self.sweep.get_or_insert(Sweep {
-                    grace,
-                    polite,
-                    sweeper: None,
-                    next: Instant::now(),
-                });
-                sweep.grace = sweep.grace.min(grace);
-            }
+            Order::Lead(pid) => self.leader = Some(pid),
+            Order::Rest { grace_ms } => self.sweep(grace_ms, self.interpreter),
+            Order::Sweep { grace_ms } => self.sweep(grace_ms, None),
         }
+    }
+
+    fn sweep(&mut self, grace_ms: u64, spared: Option<u32>) {
+        let grace = Instant::now() + Duration::from_millis(grace_ms);
+        let polite = self.asked || self.exit.is_some();
+        let sweep = self.sweep.get_or_insert(Sweep {
+            spared,
+            grace,
+            polite,
+            sweeper: None,
+            next: Instant::now(),
+        });
+        sweep.grace = sweep.grace.min(grace);
+        sweep.spared = sweep.spared.and(spared);
+    }
+
+    /// Nothing is left but the interpreter: ready for its next leader.
+    fn rest(&mut self) {
+        self.leader = None;
+        self.exit = None;
+        self.reaped = false;
+        self.asked = false;
     }
 
     /// Reaps the dead, and says when the leader is among them. False once no descendant is left.
@@ -345,7 +379,17 @@ impl Watch {
                 Children::None => return Ok(false),
                 Children::Alive => return Ok(true),
                 Children::Dead { pid, status } => {
-                    if pid == self.leader {
+                    if self.interpreter == Some(pid) {
+                        self.interpreter = None;
+                        report(&Report::InterpreterLost);
+                    } else if self.interpreter.is_some()
+                        && self.leader.is_none()
+                        && self.sweep.is_none()
+                    {
+                        // It may be the leader that is about to be named.
+                        return Ok(true);
+                    }
+                    if self.leader == Some(pid) {
                         if self.exit.is_none() {
                             self.exit = Some(status);
                             report(&Report::Exited(status));

@@ -3,6 +3,7 @@
 
 mod guard;
 mod guarded;
+mod interpreter;
 mod orphans;
 mod patience;
 mod pidfd;

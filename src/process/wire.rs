@@ -20,12 +20,18 @@ pub(super) struct Start {
     pub(super) pass_fds: Vec<i32>,
     /// The run's folder, which the guard removes if rollbench is dead; absent if there is none.
     pub(super) run_dir: Option<PathBuf>,
+    /// The program is an interpreter that forks leaders, each named by [`Order::Lead`].
+    pub(super) interpreter: bool,
 }
 
 /// The further lines to the guard. The end of the pipe means to sweep at once.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Order {
+    /// The interpreter has forked this leader, and no earlier one is left.
+    Lead(u32),
+    /// As `Sweep`, but the interpreter, and what is below it, is spared and the guard stays.
+    Rest { grace_ms: u64 },
     /// To the leader alone.
     SignalLeader(i32),
     /// To every process of the leader's group.
@@ -45,12 +51,16 @@ pub(super) enum Report {
     Failed { errno: Option<i32>, message: String },
     /// The leader has ended.
     Exited(ExitStatus),
+    /// The interpreter has ended. What it has forked goes on.
+    InterpreterLost,
     /// Nothing is left, but for leaks that are marked as not ended.
     Swept {
         /// How many had to be ended.
         ended: usize,
         /// Those of them that had been asked to end before.
         leaks: Vec<Leak>,
+        /// Whether an interpreter was spared and the guard stays with it.
+        rests: bool,
     },
 }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::Digest as _;
 
-use super::{Arm, CellRecord, Step, counted_starts, counted_steps};
+use super::{Arm, CellRecord, StartKind, Step, counted_starts, counted_steps};
 use crate::workload::WorkloadSpec;
 
 /// A setting that has to be equal: its dotted paths (the first that a record has counts), how a sentence says its
@@ -110,6 +110,12 @@ impl Conditions {
             }
         });
         found.state("warm-up", listed(warmups.collect()));
+        let kinds = starts.iter().map(|start| match start.kind() {
+            StartKind::Cold => "from cold engine starts".to_owned(),
+            StartKind::Warm => "from warm engine starts".to_owned(),
+            StartKind::Mixed => "from engine starts that were forked in part".to_owned(),
+        });
+        found.state("start", listed(kinds.collect()));
         found.tokens = steps
             .iter()
             .filter(|step| step.duration_s.is_none())

@@ -44,10 +44,11 @@ pub(crate) use cell::{
 pub use cell::{CellRecord, CellStatus};
 pub(crate) use point::{Point, Ramp};
 pub use start::{
-    Arm, EngineFacts, EngineStart, ExitStatus, Failure, FailureKind, Phase, StartStatus,
+    Arm, EngineFacts, EngineStart, ExitStatus, Failure, FailureKind, Phase, StartKind, StartStatus,
 };
 pub(crate) use start::{
-    ClockStamp, DeviceInfo, Difference, Gate, GateReading, Holder, Host, Leak, Neighbour, Stop,
+    ClockStamp, DeviceInfo, Difference, Gate, GateReading, Holder, Host, Leak, Neighbour, Starting,
+    Stop,
 };
 pub(crate) use step::{
     Arrivals, ClientFacts, Counted, Counters, OnlineColumns, ReadLag, ServerSeries, Sidecar,

@@ -61,6 +61,15 @@ impl EngineStart {
         self.status == StartStatus::Complete
     }
 
+    /// How its engine came to be. Starts of earlier versions were cold.
+    pub(super) fn kind(&self) -> StartKind {
+        let starting = self
+            .engine
+            .as_ref()
+            .and_then(|engine| engine.starting.as_ref());
+        starting.map_or(StartKind::Cold, |starting| starting.kind)
+    }
+
     /// The same start with other steps; its own, the bulk of it, are not copied.
     pub(super) fn with_steps(&self, steps: Vec<Step>) -> Self {
         Self {
@@ -206,6 +215,28 @@ pub struct Holder {
     pub ours: bool,
 }
 
+/// How the processes of an engine came to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Starting {
+    /// Forked or executed.
+    pub kind: StartKind,
+    /// Why not all were forked although that was asked for; absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Whether an engine's processes were forked from interpreters that had imported vLLM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StartKind {
+    /// All were.
+    Warm,
+    /// None was.
+    Cold,
+    /// The main program was, others were not.
+    Mixed,
+}
+
 /// What an engine said of itself when it was ready.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct EngineFacts {
@@ -231,6 +262,9 @@ pub struct EngineFacts {
     pub kv_tokens: Option<u64>,
     /// Weights in device memory; absent if not said.
     pub weights_bytes: Option<u64>,
+    /// How its processes came to be; absent in records of earlier versions, whose starts were cold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starting: Option<Starting>,
     /// Seconds to import vLLM.
     pub import_s: f64,
     /// Seconds from launch to ready, the import included.

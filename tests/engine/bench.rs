@@ -75,20 +75,32 @@ impl Bench {
             scratch,
             fan_out: FanOut::Requests,
             sampling: Sampling::default(),
+            warm: false,
         }
     }
 
-    pub(crate) fn start(&self, launch: Launch) -> OfflineSession {
-        self.engine.launch(launch).expect("launched")
+    pub(crate) async fn start(&self, launch: Launch) -> OfflineSession {
+        self.engine.launch(launch).await.expect("launched")
     }
 
-    pub(crate) fn refused(&self, launch: Launch) -> Failure {
-        self.engine.launch(launch).expect_err("not to be launched")
+    /// Gives a stopped session back, so that the next start may use what it leaves.
+    pub(crate) async fn keep(&self, session: OfflineSession) {
+        self.engine.keep(session).await;
+    }
+
+    pub(crate) async fn end_block(&self) {
+        let left = self.engine.end_block().await;
+        assert!(left.is_empty(), "{left:?}");
+    }
+
+    pub(crate) async fn refused(&self, launch: Launch) -> Failure {
+        let launched = self.engine.launch(launch).await;
+        launched.expect_err("not to be launched")
     }
 
     /// Launches, and fails as `fake` says while it loads.
     pub(crate) async fn fails_to_load(&self, launch: Launch) -> (Failure, OfflineSession) {
-        let mut session = self.start(launch);
+        let mut session = self.start(launch).await;
         let failure = session
             .ready(&self.events)
             .await
@@ -102,7 +114,7 @@ impl Bench {
         launch: Launch,
         count: u32,
     ) -> (EngineFacts, Vec<Result<Step, Failure>>, OfflineSession) {
-        let mut session = self.start(launch);
+        let mut session = self.start(launch).await;
         let facts = session.ready(&self.events).await.expect("ready");
         let requests: Vec<StepRequest> = (0..count).map(|index| request(index, 32)).collect();
         session.prepare(&requests).await.expect("prepared");

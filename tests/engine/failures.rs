@@ -267,7 +267,7 @@ async fn an_interpreter_that_does_not_start_is_a_failure_of_the_launch() {
     let bench = Bench::new();
     let mut launch = bench.launch(&json!({}));
     launch.python = "/nowhere/python3".into();
-    let failure = bench.refused(launch);
+    let failure = bench.refused(launch).await;
     assert!(is(&failure, FailureKind::Spawn), "{}", shown(&failure));
     assert!(
         failure.message.contains("/nowhere/python3"),

@@ -5,3 +5,8 @@ mod failures;
 mod server;
 mod steps;
 mod stop;
+mod warm;
+
+#[allow(dead_code)]
+#[path = "../support/processes.rs"]
+mod processes;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::bench::{Bench, request, shown};
 
-fn start(
+async fn start(
     bench: &Bench,
     fake: &Value,
     change: impl FnOnce(&mut rollbench::testing::engine::Launch),
@@ -22,6 +22,7 @@ fn start(
     change(&mut launch);
     server(bench)
         .launch(launch)
+        .await
         .unwrap_or_else(|f| panic!("{f:#?}"))
 }
 
@@ -53,7 +54,8 @@ async fn facts_steps_and_an_orderly_end() {
         launch
             .args
             .insert("compilation_config".to_owned(), json!({"mode": 0}));
-    });
+    })
+    .await;
     let facts = session
         .ready(&bench.events)
         .await
@@ -117,7 +119,7 @@ async fn facts_steps_and_an_orderly_end() {
 #[tokio::test]
 async fn n_samples_in_one_request_are_streams_apart() {
     let bench = Bench::new();
-    let mut session = start(&bench, &json!({}), |launch| launch.fan_out = FanOut::N);
+    let mut session = start(&bench, &json!({}), |launch| launch.fan_out = FanOut::N).await;
     session
         .ready(&bench.events)
         .await
@@ -151,7 +153,8 @@ async fn n_samples_in_one_request_are_streams_apart() {
 #[tokio::test]
 async fn a_bounded_concurrency_holds() {
     let bench = Bench::new();
-    let launched = server(&bench).launch(bench.launch(&json!({"speed": 2000})));
+    let server = server(&bench);
+    let launched = server.launch(bench.launch(&json!({"speed": 2000}))).await;
     let mut session = launched.unwrap_or_else(|f| panic!("{f:#?}"));
     session
         .ready(&bench.events)
@@ -174,7 +177,7 @@ async fn unready(
     change: impl FnOnce(&mut rollbench::testing::engine::Launch),
 ) -> (Bench, ServerSession, rollbench::testing::record::Failure) {
     let bench = Bench::new();
-    let mut session = start(&bench, fake, change);
+    let mut session = start(&bench, fake, change).await;
     let failure = session
         .ready(&bench.events)
         .await
@@ -259,7 +262,8 @@ async fn what_breaks_in_a_step_has_a_kind_and_words() {
         let bench = Bench::new();
         let mut session = start(&bench, &json!({"fault": fault}), |launch| {
             launch.limits.stall = Duration::from_millis(500);
-        });
+        })
+        .await;
         session
             .ready(&bench.events)
             .await
@@ -283,7 +287,7 @@ async fn what_breaks_in_a_step_has_a_kind_and_words() {
 #[tokio::test]
 async fn doubts_are_kept_with_the_step() {
     let mut bench = Bench::new();
-    let mut session = start(&bench, &json!({"fault": "short_counts"}), |_| {});
+    let mut session = start(&bench, &json!({"fault": "short_counts"}), |_| {}).await;
     session
         .ready(&bench.events)
         .await
@@ -299,7 +303,7 @@ async fn doubts_are_kept_with_the_step() {
     );
     end(session).await;
 
-    let mut session = start(&bench, &json!({"fault": "no_reset"}), |_| {});
+    let mut session = start(&bench, &json!({"fault": "no_reset"}), |_| {}).await;
     session
         .ready(&bench.events)
         .await

@@ -117,7 +117,7 @@ async fn one_request_with_n_samples_knows_each_samples_end() {
 #[tokio::test]
 async fn progress_comes_while_a_step_runs() {
     let mut bench = Bench::new();
-    let mut session = bench.start(bench.launch(&json!({"speed": 500})));
+    let mut session = bench.start(bench.launch(&json!({"speed": 500}))).await;
     session.ready(&bench.events).await.expect("ready");
     let step = request(0, 100);
     session
@@ -152,7 +152,9 @@ async fn twenty_thousand_sequences_are_one_step() {
     use std::sync::Arc;
 
     let bench = Bench::new();
-    let mut session = bench.start(bench.launch(&json!({"speed": 20_000_000})));
+    let mut session = bench
+        .start(bench.launch(&json!({"speed": 20_000_000})))
+        .await;
     session.ready(&bench.events).await.expect("ready");
     let mut step = request(0, 1);
     step.batch = Arc::new(Batch {

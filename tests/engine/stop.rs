@@ -11,7 +11,7 @@ use crate::bench::{Bench, request};
 async fn a_running_step_is_ended_politely() {
     let bench = Bench::new();
     // 8 x 5,000 tokens at 2,000 tokens/s: 20 s if it were not ended.
-    let mut session = bench.start(bench.launch(&json!({"speed": 2_000})));
+    let mut session = bench.start(bench.launch(&json!({"speed": 2_000}))).await;
     session.ready(&bench.events).await.expect("ready");
     let request = request(0, 5_000);
     session
@@ -33,7 +33,7 @@ async fn a_running_step_is_ended_politely() {
 #[tokio::test]
 async fn loading_is_ended_politely() {
     let bench = Bench::new();
-    let mut session = bench.start(bench.launch(&json!({"load_s": 30})));
+    let mut session = bench.start(bench.launch(&json!({"load_s": 30}))).await;
     let waited = tokio::time::timeout(Duration::from_secs(1), session.ready(&bench.events)).await;
     assert!(waited.is_err(), "it loads longer");
     let stop = session.stop(Urgency::Polite).await;
@@ -46,7 +46,9 @@ async fn loading_is_ended_politely() {
 #[tokio::test]
 async fn a_hanging_engine_is_swept_at_once_when_it_must_be() {
     let bench = Bench::new();
-    let mut session = bench.start(bench.launch(&json!({"fault": "hang_before_ready"})));
+    let mut session = bench
+        .start(bench.launch(&json!({"fault": "hang_before_ready"})))
+        .await;
     let waited =
         tokio::time::timeout(Duration::from_millis(300), session.ready(&bench.events)).await;
     assert!(waited.is_err(), "it hangs");

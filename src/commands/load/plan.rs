@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::options::LoadOptions;
 use crate::config::{
     CellSettings, Limits, Matrix, MatrixSource, ModelSettings, Origin, PrecisionSettings, Python,
-    RunSettings, Settings, Sourced,
+    RunSettings, Settings, Sourced, Start,
 };
 use crate::device::Platform;
 use crate::load::Target;
@@ -134,6 +134,7 @@ fn settings(
             seed: options.seed,
             fan_out: options.fan_out,
             inference: Inference::default(),
+            start: Start::Cold,
             gate_timeout: std::time::Duration::ZERO,
         },
         workload: options.spec.clone(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
 
+use super::engine::Pipes;
 use super::event_reader::{EventReader, ReadError};
 use super::judge::judge;
 use super::prompt_file;
@@ -31,14 +32,18 @@ pub struct OfflineSession {
 }
 
 impl OfflineSession {
-    pub(super) fn new(started: Started, commands: pipe::Sender, events: EventReader) -> Self {
+    pub(super) fn new(started: Started, pipes: Pipes) -> Self {
         Self {
             started,
-            commands,
-            events,
+            commands: pipes.commands,
+            events: pipes.events,
             pending: VecDeque::new(),
             last_id: 0,
         }
+    }
+
+    pub(super) fn into_started(self) -> Started {
+        self.started
     }
 }
 
@@ -70,7 +75,7 @@ impl Session for OfflineSession {
         self.started.phase = Phase::Load;
         events.emit(RunEvent::Phase { phase: Phase::Load });
         match self.next(&mut patience, what).await? {
-            Event::Ready(ready) => Ok(self.facts(imported, *ready)),
+            Event::Ready(ready) => Ok(self.facts(imported, *ready).await),
             other => Err(self.unexpected(&other, "that the engine is ready")),
         }
     }
@@ -251,15 +256,16 @@ impl OfflineSession {
         )
     }
 
-    fn facts(&self, imported: Imported, ready: Ready) -> EngineFacts {
-        self.started.facts(Told {
+    async fn facts(&mut self, imported: Imported, ready: Ready) -> EngineFacts {
+        let told = Told {
             platform: imported.platform,
             versions: imported.versions,
             import_s: imported.import_s,
             effective: ready.effective,
             difference: ready.difference,
             kv_tokens: ready.kv_tokens,
-        })
+        };
+        self.started.facts(told).await
     }
 
     /// Asks the driver to end, in words and then by SIGTERM; whether it did. What it still says is thrown away, but

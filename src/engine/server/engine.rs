@@ -9,12 +9,13 @@ use super::flags::flags;
 use super::session::ServerSession;
 use crate::engine::offline::DRIVER;
 use crate::engine::started::{Kind, Launching};
-use crate::engine::surroundings::{Surroundings, write_private};
+use crate::engine::surroundings::write_private;
+use crate::engine::warm::Starter;
 use crate::engine::{Engine, Launch};
 use crate::error::{PathError, chain};
 use crate::load::{Api, Control, RequestEncoder, Target};
 use crate::process::{LEASE_MODULE, LEASE_PY, RunDir};
-use crate::record::Failure;
+use crate::record::{Failure, Leak};
 
 /// The program that `vllm serve` runs in.
 const LAUNCHER: &str = include_str!("server.py");
@@ -25,9 +26,9 @@ const SERVED_NAME: &str = "rollbench";
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// Runs engines as servers.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct ServerEngine {
-    surroundings: Surroundings,
+    starter: Starter,
     api: Api,
 }
 
@@ -35,7 +36,7 @@ impl ServerEngine {
     /// Engines of this run, asked at this endpoint: they bear its marks and end with its lease.
     pub fn new(run: &RunDir, api: Api) -> Self {
         Self {
-            surroundings: Surroundings::of(run),
+            starter: Starter::new(run, "server"),
             api,
         }
     }
@@ -43,7 +44,7 @@ impl ServerEngine {
     /// From a process that is not rollbench (a test): the path of its binary, which is the guard.
     #[must_use]
     pub fn with_guard(mut self, rollbench: &Path) -> Self {
-        rollbench.clone_into(&mut self.surroundings.rollbench);
+        rollbench.clone_into(&mut self.starter.surroundings.rollbench);
         self
     }
 }
@@ -51,8 +52,8 @@ impl ServerEngine {
 impl Engine for ServerEngine {
     type Session = ServerSession;
 
-    fn launch(&self, launch: Launch) -> Result<ServerSession, Failure> {
-        let mut launching = Launching::begin(Kind::Server, &self.surroundings, launch);
+    async fn launch(&self, launch: Launch) -> Result<ServerSession, Failure> {
+        let mut launching = Launching::begin(Kind::Server, &self.starter.surroundings, launch);
         // For /reset_prefix_cache; the server listens on this machine alone.
         launching
             .env
@@ -92,8 +93,17 @@ impl Engine for ServerEngine {
             api_key,
             headers: Vec::new(),
         };
-        let started = launching.spawn(program, Vec::new())?;
+        let nothing = || Ok((Vec::new(), ()));
+        let (started, ()) = launching.start(&self.starter, program, nothing).await?;
         Ok(ServerSession::new(started, control, encoder))
+    }
+
+    async fn keep(&self, session: ServerSession) {
+        self.starter.keep(session.into_started()).await;
+    }
+
+    async fn end_block(&self) -> Vec<Leak> {
+        self.starter.end().await
     }
 }
 

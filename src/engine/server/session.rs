@@ -33,6 +33,10 @@ impl ServerSession {
         Self { started, client }
     }
 
+    pub(super) fn into_started(self) -> Started {
+        self.started
+    }
+
     /// The process id of the launcher.
     pub fn leader(&self) -> u32 {
         self.started.leader()
@@ -140,10 +144,11 @@ impl Session for ServerSession {
                 "the launcher did not say which vLLM it started",
             ));
         };
-        Ok(self.started.facts(Told {
+        let told = Told {
             kv_tokens: facts::kv_tokens(&metrics),
             ..told
-        }))
+        };
+        Ok(self.started.facts(told).await)
     }
 
     async fn prepare(&mut self, steps: &[StepRequest]) -> Result<(), Failure> {

@@ -9,6 +9,8 @@ timestamps come by the same attributes as vLLM's. Only the standard library is n
     speed     output tokens per second of the whole engine (default 1,000,000)
     speeds    {"part of a model's path": speed}: for matrices whose precisions differ
     load_s    how long loading takes (default 0)
+    import_s  how long importing takes (default 0)
+    thread_at_import  importing leaves a thread
     platform  what current_platform.device_type says (default "cpu")
     executor  the distributed_executor_backend that it chooses by itself (default "mp")
     version   what __version__ says
@@ -30,6 +32,15 @@ fork_burst (`count`, default 200). Fault of the end: hang_at_exit.
 from .settings import SETTINGS
 
 __version__ = SETTINGS.get("version", "0.32.0+fake")
+
+if SETTINGS.get("import_s"):
+    import time
+
+    time.sleep(SETTINGS["import_s"])
+if SETTINGS.get("thread_at_import"):
+    import threading
+
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
 
 from .arguments import EngineArgs, SamplingParams  # noqa: E402
 from .llm import LLM  # noqa: E402
