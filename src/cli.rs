@@ -325,6 +325,9 @@ pub(crate) struct PredictArgs {
     /// The smallest difference that matters [default: 2%]
     #[arg(long, value_name = "PERCENT", value_parser = parse_share)]
     pub smallest_effect: Option<f64>,
+    /// Predict also from steps that are not valid and from engine starts with neighbours on the device
+    #[arg(long)]
+    pub although_invalid: bool,
     /// Print Markdown
     #[arg(long, group = "predict_format")]
     pub markdown: bool,

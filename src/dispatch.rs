@@ -50,6 +50,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, CommandError> {
             &args.batch.0,
             &args.python,
             args.smallest_effect.unwrap_or(SMALLEST_EFFECT),
+            args.although_invalid,
             format(args.markdown, false, args.json),
         ),
         Command::Profile(args) => commands::profile::run(

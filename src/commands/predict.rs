@@ -9,7 +9,8 @@ use crate::config::{self, Given};
 use crate::error::{CommandError, Exit};
 use crate::output;
 use crate::record::{
-    Arm, CellRecord, CellStatus, Conditions, EngineStart, Found, read_results, results_dir,
+    Arm, CellRecord, CellStatus, Conditions, EngineStart, Found, Step, StepStatus, counted_starts,
+    counted_steps, read_results, results_dir,
 };
 use crate::report::{Format, PredictedRow, Prediction, render_prediction};
 use crate::stats::blocks::speed_up;
@@ -21,12 +22,14 @@ use crate::workload::{Preset, WorkloadSpec, describe, slots};
 
 /// Predicts the measured batch with `changes`; `python` counts tokens where files of lengths hold texts.
 ///
-/// Exit 1 if a cell cannot be predicted, 3 if none can.
+/// Steps that are not valid and engine starts with neighbours are refused, unless `although_invalid`. Exit 1 if a cell
+/// cannot be predicted, or the batch shares prompts in another way than what was measured; 3 if no cell can be.
 pub(crate) fn run(
     dir: &Path,
     changes: &Given,
     python: &str,
     smallest_effect: f64,
+    although_invalid: bool,
     format: Format,
 ) -> Result<Exit, CommandError> {
     let results = results_dir(dir);
@@ -62,8 +65,8 @@ pub(crate) fn run(
         .collect();
     let prediction = Prediction {
         step: describe(&spec, seed),
+        rows: rows(&records, &spec, &requests, although_invalid),
         workload: spec,
-        rows: rows(&records, &requests),
         smallest_effect,
     };
     let shown = render_prediction(&prediction, format).map_err(anyhow::Error::from)?;
@@ -73,8 +76,13 @@ pub(crate) fn run(
         .iter()
         .filter(|r| r.makespan_s.is_none())
         .count();
+    let sharing = Refusal::Sharing.to_string();
+    let by_sharing = prediction
+        .rows
+        .iter()
+        .any(|row| row.refusal.as_ref() == Some(&sharing));
     Ok(match refused {
-        n if n == prediction.rows.len() => Exit::Environment,
+        n if n == prediction.rows.len() && !by_sharing => Exit::Environment,
         0 if passed_over.is_empty() => Exit::Done,
         _ => Exit::Partial,
     })
@@ -142,16 +150,54 @@ struct Predicted<'a> {
     outcome: Result<(Vec<Fit>, Vec<BlockLog>), Refusal>,
 }
 
-fn rows(records: &[CellRecord], batch: &[Request]) -> Vec<PredictedRow> {
+fn rows(
+    records: &[CellRecord],
+    spec: &WorkloadSpec,
+    batch: &[Request],
+    although_invalid: bool,
+) -> Vec<PredictedRow> {
     let predicted: Vec<Predicted<'_>> = records
         .iter()
         .filter(|record| record.status != CellStatus::Skipped)
         .map(|record| Predicted {
             record,
-            outcome: predict(record, batch),
+            outcome: basis(record, spec, although_invalid).and_then(|()| predict(record, batch)),
         })
         .collect();
     predicted.iter().map(|cell| row(cell, &predicted)).collect()
+}
+
+/// Whether the steps of a record are a basis for a prediction of `spec`.
+fn basis(record: &CellRecord, spec: &WorkloadSpec, although_invalid: bool) -> Result<(), Refusal> {
+    let starts = counted_starts(record, Arm::Main);
+    let steps: Vec<&Step> = starts
+        .iter()
+        .flat_map(|start| counted_steps(start))
+        .collect();
+    if !although_invalid {
+        if steps.iter().any(|step| step.status != StepStatus::Ok) {
+            return Err(Refusal::NotValid("its measured steps are not valid"));
+        }
+        if starts.iter().any(|start| !start.neighbours.is_empty()) {
+            return Err(Refusal::NotValid("other processes used the device"));
+        }
+    }
+    let measured = record.workloads.values().next();
+    let measured: Option<WorkloadSpec> =
+        measured.and_then(|workload| serde_json::from_value(workload.spec.clone()).ok());
+    let sharing = |spec: &WorkloadSpec| (spec.n, spec.placement, spec.shared_prefix);
+    // An engine that looks nothing up in a prefix cache computes all, however prompts are shared.
+    let looked_up = steps.iter().any(|step| {
+        step.counters
+            .prefix_queries
+            .is_none_or(|queries| queries > 0)
+    });
+    let same = measured.is_none_or(|measured| sharing(&measured) == sharing(spec));
+    if same || !looked_up {
+        Ok(())
+    } else {
+        Err(Refusal::Sharing)
+    }
 }
 
 /// The fits of a record, and the logarithm of the batch's makespan after each of them.

@@ -27,6 +27,15 @@ pub(crate) enum Refusal {
     /// Nothing to learn from.
     #[error("it has no complete engine start")]
     NotMeasured,
+    /// Its steps are no basis.
+    #[error("{0}; --although-invalid predicts from it all the same")]
+    NotValid(&'static str),
+    /// Prompts would be found in the prefix cache in another share than was measured.
+    #[error(
+        "the batch shares prompts in another way than what was measured (samples per prompt, replicas or shared prefix), so \
+         another part of them would be found in the prefix cache; measure a batch that shares them alike"
+    )]
+    Sharing,
     /// The engine does not tell when sequences ended.
     #[error("its steps do not tell when each sequence ended")]
     NoFinishTimes,

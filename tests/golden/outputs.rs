@@ -42,6 +42,7 @@ fn records_of_every_kind_are_rendered_as_they_were() {
         keep("compare.md", &["compare", base, kind, "--markdown"]);
         keep("compare.json.txt", &["compare", base, kind, "--json"]);
         keep("predict.txt", &["predict", kind, "--num-prompts", "3"]);
+        keep("predict-other-sharing.txt", &["predict", kind, "-n", "4"]);
         keep(
             "predict.json.txt",
             &["predict", kind, "--num-prompts", "3", "--json"],
