@@ -1,6 +1,9 @@
 //! Secrets never enter a record, a log line or a plan: they are known by the name they go under, by the shape of a
 //! URL with a password, and by the prefixes that well-known services give their tokens.
 
+use std::sync::LazyLock;
+
+use regex::{Captures, Regex};
 use serde_json::Value;
 
 /// What stands in place of a secret.
@@ -39,11 +42,18 @@ pub(crate) fn named(name: &str, value: &str) -> String {
 
 /// A command line, fit to be shown: `--api-key X`, `--api-key=X`, `NAME=X` and secrets inside other arguments.
 pub(crate) fn argv<S: AsRef<str>>(arguments: &[S]) -> Vec<String> {
-    let mut secret_follows = false;
+    let (mut secret_follows, mut header_follows) = (false, false);
     arguments
         .iter()
         .map(|argument| {
             let argument = argument.as_ref();
+            if std::mem::take(&mut header_follows) {
+                return header(argument);
+            }
+            if let Some(value) = argument.strip_prefix("--header=") {
+                return format!("--header={}", header(value));
+            }
+            header_follows = matches!(argument, "--header" | "-H");
             if std::mem::take(&mut secret_follows) && !argument.starts_with("--") {
                 return REDACTED.to_owned();
             }
@@ -70,9 +80,56 @@ pub(crate) fn value(name: &str, value: &mut Value) {
     }
 }
 
-/// Free text, fit to be shown: `scheme://user:password@host` loses user and password, tokens of known shape go.
+/// `Name: value` of HTTP, or `Name=value`.
+fn header(line: &str) -> String {
+    match line.split_once([':', '=']) {
+        Some((name, value)) if is_secret_name(name) && !value.trim().is_empty() => {
+            format!("{name}: {REDACTED}")
+        }
+        _ => text(line),
+    }
+}
+
+/// Free text, fit to be shown: `scheme://user:password@host` loses user and password, a URL's query its secrets and its
+/// signature, `Authorization` its value, and tokens of known shape go.
 pub(crate) fn text(text: &str) -> String {
-    known_tokens(&url_passwords(text))
+    known_tokens(&authorizations(&queries(&url_passwords(text))))
+}
+
+/// `?token=...`, `&X-Amz-Signature=...`.
+fn queries(text: &str) -> String {
+    static PAIR: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r#"([?&;])([\w.%-]+)=([^&;\s"'<>`#]+)"#).expect("a constant"));
+    let secret = |name: &str| {
+        let signs = name.rsplit(['-', '_', '.']).next().unwrap_or_default();
+        is_secret_name(name)
+            || ["sig", "signature"]
+                .iter()
+                .any(|word| signs.eq_ignore_ascii_case(word))
+    };
+    PAIR.replace_all(text, |pair: &Captures<'_>| {
+        if secret(&pair[2]) {
+            format!("{}{}={REDACTED}", &pair[1], &pair[2])
+        } else {
+            pair[0].to_owned()
+        }
+    })
+    .into_owned()
+}
+
+/// `Authorization: Bearer ...` in any spelling, and `Bearer ...` alone.
+fn authorizations(text: &str) -> String {
+    static VALUE: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(
+            r#"(?i)(\b(?:proxy-)?authorization["']?\s*[:=]\s*["']?(?:(?:bearer|basic|token|digest)\s+)?|\bbearer\s+)([\w.~+/=*-]{4,})"#,
+        )
+        .expect("a constant")
+    });
+    VALUE
+        .replace_all(text, |found: &Captures<'_>| {
+            format!("{}{REDACTED}", &found[1])
+        })
+        .into_owned()
 }
 
 fn url_passwords(text: &str) -> String {
@@ -200,6 +257,58 @@ mod tests {
         assert_eq!(
             text("401 for hf_abcdefghijklmnopqrstuvwxyz (hf_overrides is fine)"),
             "401 for *** (hf_overrides is fine)"
+        );
+    }
+
+    #[test]
+    fn secrets_of_queries_and_headers_are_gone_wherever_they_stand() {
+        let cases = [
+            (
+                "GET http://h/x?token=abc&n=3",
+                "GET http://h/x?token=***&n=3",
+            ),
+            ("http://h/x?n=3&api_key=abc", "http://h/x?n=3&api_key=***"),
+            (
+                "https://s3/m?X-Amz-Credential=AB%2F1&X-Amz-Signature=00ff&X-Amz-Date=1",
+                "https://s3/m?X-Amz-Credential=***&X-Amz-Signature=***&X-Amz-Date=1",
+            ),
+            (
+                "https://blob/m?sv=2&sig=Ab%3D",
+                "https://blob/m?sv=2&sig=***",
+            ),
+            (
+                "sent authorization: Bearer abc.def-1 twice",
+                "sent authorization: Bearer *** twice",
+            ),
+            (
+                r#"{"Authorization": "Basic dXNlcg=="}"#,
+                r#"{"Authorization": "Basic ***"}"#,
+            ),
+            ("invalid bearer abcdef", "invalid bearer ***"),
+            (
+                "http://h/x?max_tokens=3&pad_token_id=7",
+                "http://h/x?max_tokens=3&pad_token_id=7",
+            ),
+        ];
+        for (said, shown) in cases {
+            assert_eq!(text(said), shown);
+        }
+        let line = [
+            "--header",
+            "X-Api-Key: s3cret",
+            "--header=Cookie: a",
+            "-H",
+            "Accept: x",
+        ];
+        assert_eq!(
+            argv(&line),
+            [
+                "--header",
+                "X-Api-Key: ***",
+                "--header=Cookie: ***",
+                "-H",
+                "Accept: x"
+            ]
         );
     }
 
