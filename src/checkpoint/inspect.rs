@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::format::{Format, field, quantization_of};
 use super::{modelslim, tokens};
 use crate::error::PathError;
-use crate::record::{CheckpointInfo, hex};
+use crate::record::{CheckpointInfo, hex, read_regular};
 use crate::workload::Vocabulary;
 
 /// A checkpoint, as its files describe it.
@@ -230,7 +230,7 @@ fn max_positions(config: &Value) -> Option<u64> {
 }
 
 fn json(path: &Path) -> Result<(Vec<u8>, Value), CheckpointError> {
-    let bytes = std::fs::read(path).map_err(PathError::on("read", path))?;
+    let bytes = read_regular(path).map_err(PathError::on("read", path))?;
     match serde_json::from_slice(&bytes) {
         Ok(value) => Ok((bytes, value)),
         Err(source) => Err(CheckpointError::Invalid {

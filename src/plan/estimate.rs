@@ -9,7 +9,7 @@ use super::PlannedCell;
 use crate::config::{FanOut, LoadPoint, Settings};
 use crate::device::Platform;
 use crate::load::Pacing;
-use crate::record::{CellRecord, EngineStart, record_name, results_dir};
+use crate::record::{CellRecord, EngineStart, read_regular, record_name, results_dir};
 use crate::units::Seconds;
 
 /// An estimate, and what it rests on.
@@ -92,7 +92,7 @@ fn steps_s(settings: &Settings, step_s: f64) -> f64 {
 /// One engine start, by what the same cell took before.
 fn recorded(settings: &Settings, cell: &PlannedCell, results: &Path) -> Option<f64> {
     let name = record_name(&cell.settings.id, settings.run.mode);
-    let bytes = std::fs::read(results.join(name)).ok()?;
+    let bytes = read_regular(&results.join(name)).ok()?;
     let record: CellRecord = serde_json::from_slice(&bytes).ok()?;
     let start = record
         .starts

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::atomic::{create_private_dir, sync_dir, write_atomic};
 use super::layout;
+use super::regular::read_regular;
 use super::{CellRecord, SCHEMA};
 use crate::error::PathError;
 
@@ -17,7 +18,7 @@ pub(super) enum Unread {
 }
 
 pub(super) fn read_record(path: &Path) -> Result<CellRecord, Unread> {
-    let bytes = fs::read(path).map_err(|error| match error.kind() {
+    let bytes = read_regular(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Unread::Missing,
         _ => Unread::Io(error),
     })?;

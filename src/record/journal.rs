@@ -161,7 +161,7 @@ pub(crate) fn line(entry: &Entry<'_>) -> Vec<u8> {
 
 /// The entries of one journal, and whether a whole line of it is none.
 pub(crate) fn read(path: &Path) -> io::Result<(Vec<Entry<'static>>, bool)> {
-    Ok(parse(&fs::read(path)?))
+    Ok(parse(&super::read_regular(path)?))
 }
 
 /// What is in the journals of a folder.

@@ -139,7 +139,7 @@ fn folder_of(results: &Path, name: &str) -> String {
 }
 
 fn read_one(results: &Path, name: &str, journal: &Overlay) -> Result<Found, String> {
-    let bytes = match fs::read(results.join(name)) {
+    let bytes = match super::read_regular(&results.join(name)) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return journal

@@ -170,7 +170,7 @@ pub(crate) fn write_tokens(
 pub fn read_tokens(results: &Path, sidecar: &Sidecar) -> Option<TokenTimes> {
     // A record may come from anywhere: it names files of its own folder, and no others.
     let plain = Path::new(&sidecar.file).file_name() == Some(sidecar.file.as_ref());
-    let bytes = std::fs::read(results.join(&sidecar.file)).ok()?;
+    let bytes = super::read_regular(&results.join(&sidecar.file)).ok()?;
     let same = hex(&Sha256::digest(&bytes)) == sidecar.sha256;
     TokenTimes::decode(&bytes).ok().filter(|_| plain && same)
 }
