@@ -46,12 +46,14 @@ impl Installer {
         match self {
             Self::Uv(uv) => {
                 let mut command = Command::new(uv);
-                command.args(["pip", "install", "--python"]).arg(python);
+                // uv leaves it to the first import, which may be told not to keep it, or be part of what is measured.
+                command.args(["pip", "install", "--compile-bytecode", "--python"]);
+                command.arg(python);
                 command
             }
             Self::Pip => {
                 let mut command = Command::new(python);
-                command.args(["-I", "-m", "pip", "install", "--no-input"]);
+                command.args(["-I", "-m", "pip", "install", "--compile", "--no-input"]);
                 command.args(["--disable-pip-version-check", "--progress-bar", "off"]);
                 command
             }
