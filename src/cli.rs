@@ -152,8 +152,9 @@ pub(crate) enum Command {
     Profile(ProfileArgs),
     /// Make a configuration of a verl run script, Hydra overrides or YAML, each value with its origin
     ///
-    /// Reads actor_rollout_ref.rollout.*, data.* and trainer.*, follows the script's own variables, and lists what it did
-    /// not understand.
+    /// Follows a script as bash would, without running it: parameters, lists, functions, loops and branches. A value that the
+    /// caller's environment decides has CHECK and all that it may be beside it; what is needed and not known is asked for, with
+    /// exit 1. docs/import-verl.md says what it knows and how it was compared with real runs.
     ImportVerl(ImportVerlArgs),
     /// Make the managed CPU engine and the demo checkpoints ahead of time (`run` does it on demand)
     Setup(SetupArgs),
@@ -339,12 +340,21 @@ pub(crate) struct PredictArgs {
 /// `import-verl`.
 #[derive(Debug, Args)]
 pub(crate) struct ImportVerlArgs {
-    /// A run script, lines of overrides, or a .yaml
+    /// A run script, lines of overrides, a .yaml, a log of verl's, or a folder with Hydra's .hydra/config.yaml
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// Write to this file, which must not exist, instead of stdout
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// Let bash run the script, with recorders in place of all programs, and read what it calls
+    ///
+    /// The kernel keeps the script from writing, from executing anything else, and from TCP (Landlock); it is ended after 20
+    /// seconds. Without that, exit 3. The environment is yours: set in it what you set when you train.
+    #[arg(long)]
+    pub trace: bool,
+    /// Take the rollout's defaults from the rollout.yaml of another version of verl
+    #[arg(long, value_name = "FILE")]
+    pub verl_defaults: Option<PathBuf>,
 }
 
 /// `setup`.

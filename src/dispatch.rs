@@ -62,7 +62,12 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, CommandError> {
             },
             format(args.markdown, args.csv, args.json),
         ),
-        Command::ImportVerl(args) => commands::import_verl::run(&args.file, args.out.as_deref()),
+        Command::ImportVerl(args) => commands::import_verl::run(
+            &args.file,
+            args.trace,
+            args.out.as_deref(),
+            args.verl_defaults.as_deref(),
+        ),
         Command::Schema { of } => schema(of),
         Command::Completions { shell } => completions(shell),
     }

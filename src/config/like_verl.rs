@@ -1,33 +1,26 @@
 //! `--like-verl`: engine arguments and sampling as verl passes them, and what that changed.
 
 use indexmap::IndexMap;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::declared::{FAN_OUT, LOGPROBS, TEMPERATURE, TOP_K, TOP_P};
 use super::values::Values;
 use super::{Origin, Settings, Sourced};
 use crate::device::Platform;
+use crate::verl::engine_defaults;
 
 const FLAG: Origin = Origin::Flag("--like-verl");
 
-/// What verl (main of August 2026) hands to `AsyncLLM` where a recipe says nothing else. Left as they are: memory
-/// share and parallelism, which are the recipe's; `load_format`, since there is no trainer to send weights.
-fn engine_args(platform: Platform) -> Vec<(&'static str, Value)> {
-    let mut args = vec![
-        ("dtype", json!("bfloat16")),
-        // 1024 in verl 0.6.1, and in its documentation long after (verl's pull request 7646).
-        ("max_num_seqs", json!(256)),
-        ("max_num_batched_tokens", json!(8192)),
-        ("enable_chunked_prefill", json!(true)),
-        ("enable_prefix_caching", json!(true)),
-        ("enforce_eager", json!(false)),
-        ("logprobs_mode", json!("processed_logprobs")),
+/// Left as they are: memory share and parallelism, which are the recipe's. Memory that can be given back to the trainer is
+/// allocated another way; vLLM has that on devices only.
+fn is_left(name: &str, platform: Platform) -> bool {
+    let of_recipe = [
+        "gpu_memory_utilization",
+        "tensor_parallel_size",
+        "pipeline_parallel_size",
+        "data_parallel_size",
     ];
-    // Memory that can be given back to the trainer is allocated another way; vLLM has that on devices only.
-    if platform != Platform::Cpu {
-        args.push(("enable_sleep_mode", json!(true)));
-    }
-    args
+    of_recipe.contains(&name) || (name == "enable_sleep_mode" && platform == Platform::Cpu)
 }
 
 /// Says verl's sampling, which is the default one with the log-probability of the sampled token, and its fan-out,
@@ -44,7 +37,7 @@ pub(super) fn say(values: &mut Values) {
 
 /// Sets the engine arguments.
 pub(super) fn apply(args: &mut IndexMap<String, Sourced<Value>>, platform: Platform) {
-    for (name, value) in engine_args(platform) {
+    for (name, value) in engine_defaults().filter(|(name, _)| !is_left(name, platform)) {
         args.insert(name.to_owned(), Sourced::new(value, FLAG));
     }
 }

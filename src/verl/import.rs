@@ -2,27 +2,34 @@
 
 use std::fmt::Write as _;
 
+use super::defaults::Defaults;
 use super::rest::{Rest, rest};
 use super::settings::Settings;
-use super::{arguments, model, references, script, workload, yaml};
+use super::trace::{self, TraceError};
+use super::{Read, State, arguments, model, printed, references, script, workload, yaml};
 
 /// A configuration made of a verl run, and what was left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Imported {
     /// A configuration that rollbench reads.
     pub toml: String,
+    /// What the configuration needs and the file leaves open, one line each, in the configuration as `CHECK`.
+    pub open: Vec<String>,
     /// What bears on the rollout and was not understood, one line each.
     pub not_understood: Vec<String>,
 }
 
 /// A file that is no verl run.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum ImportError {
+    /// `--trace` could not.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
     /// No setting at all that verl's rollout has.
     #[error(
-        "{0} has no setting of verl's rollout (actor_rollout_ref.rollout.*, data.*, trainer.*)"
+        "{0} has no setting of verl's rollout (actor_rollout_ref.rollout.*, data.*, trainer.*){1}"
     )]
-    Nothing(String),
+    Nothing(String, String),
     /// Another engine.
     #[error("line {line}: the rollout engine is {name}, and rollbench runs vLLM")]
     Engine {
@@ -51,39 +58,86 @@ pub(crate) enum ImportError {
     },
 }
 
-/// Reads `text`, the content of `file`, and writes a configuration. Every setting that is read is written with its origin,
-/// listed at the end of the configuration with why it is not needed, or named as not understood.
-pub(crate) fn import(file: &str, text: &str) -> Result<Imported, ImportError> {
+/// What is read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Source<'a> {
+    /// As the configuration names it.
+    pub file: &'a str,
+    pub text: &'a str,
+    /// Another version's `rollout.yaml`: its name and text.
+    pub verl_defaults: Option<(&'a str, &'a str)>,
+}
+
+/// Reads a run and writes a configuration. Every setting that is read is written with its origin, listed at the end of the
+/// configuration with why it is not needed, or named as not understood.
+pub(crate) fn import(source: &Source<'_>) -> Result<Imported, ImportError> {
     let is_yaml = [".yaml", ".yml"]
         .iter()
-        .any(|end| file.to_ascii_lowercase().ends_with(end));
-    let mut read = if is_yaml {
-        yaml::read(text)
+        .any(|end| source.file.to_ascii_lowercase().ends_with(end));
+    let read = if is_yaml {
+        yaml::read(source.text)
+    } else if let Some(printed) = printed::read(source.text) {
+        printed
     } else {
-        script::read(text)
+        script::read(source.file, source.text)
     };
+    configuration(source, read)
+}
+
+/// As [`import`], of a configuration that Hydra composed, with the text of `overrides.yaml` beside it.
+pub(crate) fn import_composed(
+    source: &Source<'_>,
+    overrides: &str,
+) -> Result<Imported, ImportError> {
+    let mut read = yaml::read(source.text);
+    let keys = overrides.lines().filter_map(|line| {
+        let item = line.trim().strip_prefix("- ")?.trim_matches(['\'', '"']);
+        Some(
+            item.split_once('=')?
+                .0
+                .trim_start_matches(['+', '~'])
+                .to_owned(),
+        )
+    });
+    read.overridden = Some(keys.collect());
+    configuration(source, read)
+}
+
+/// As [`import`], of what the script at `source.file` calls when bash runs it.
+pub(crate) fn import_traced(source: &Source<'_>) -> Result<Imported, ImportError> {
+    let traced = trace::trace(source.file.as_ref())?;
+    let mut read = script::read_ways(source.text, &[traced.calls]);
+    read.not_understood.extend(traced.notes);
+    configuration(source, read)
+}
+
+/// From what was read to the configuration.
+fn configuration(source: &Source<'_>, mut read: Read) -> Result<Imported, ImportError> {
     references::follow(&mut read);
     let ours = ["actor_rollout_ref.", "data."];
     let says = |key: &str| ours.iter().any(|begin| key.starts_with(begin));
     if !read.entries.iter().any(|entry| says(&entry.key)) {
-        return Err(ImportError::Nothing(file.to_owned()));
+        let why = read.not_understood.join("; ");
+        let why = if why.is_empty() {
+            why
+        } else {
+            format!(" ({why})")
+        };
+        return Err(ImportError::Nothing(source.file.to_owned(), why));
     }
-    let settings = Settings::new(&read);
-    if let Some(name) = settings.get("actor_rollout_ref.rollout.name")
-        && !matches!(name.value.as_str(), "vllm" | "???")
-    {
-        return Err(ImportError::Engine {
-            line: name.line,
-            name: name.value.clone(),
-        });
-    }
+    let defaults = source
+        .verl_defaults
+        .map(|(file, text)| Defaults::with_rollout(file, text))
+        .unwrap_or_default();
+    let settings = Settings::new(&read, &defaults);
+    engine(&settings)?;
     let mut toml = String::new();
     // Writing to a String cannot fail.
     let _ = writeln!(
         toml,
-        "# Made by `rollbench import-verl {file}`. Each value says where it comes from; what verl takes from its\n\
-         # defaults is from its main branch of August 2026.\n\
-         schema = 1\n"
+        "# Made by `rollbench import-verl {}`. Each value says where it comes from.\n# verl's defaults are those of {}.\nschema = 1\n",
+        source.file,
+        defaults.source(),
     );
     workload::write(&settings, &mut toml)?;
     arguments::write(&settings, &mut toml);
@@ -95,13 +149,43 @@ pub(crate) fn import(file: &str, text: &str) -> Result<Imported, ImportError> {
     toml.push_str(&not_needed);
     Ok(Imported {
         toml,
+        open: settings.questions(),
         not_understood: [read.not_understood.clone(), not_understood].concat(),
     })
+}
+
+/// Refuses another engine; one of several that the branches choose is a question.
+fn engine(settings: &Settings<'_>) -> Result<(), ImportError> {
+    let Some(name) = settings.last("actor_rollout_ref.rollout.name") else {
+        return Ok(());
+    };
+    let is_vllm = |name: &str| matches!(name, "vllm" | "???");
+    if name.state == State::Known
+        && !is_vllm(&name.value)
+        && !name.others.iter().any(|other| is_vllm(other))
+    {
+        return Err(ImportError::Engine {
+            line: name.line,
+            name: name.value.clone(),
+        });
+    }
+    if name.state != State::Known || !name.others.is_empty() {
+        let _ = settings.origin(name);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn import(file: &str, text: &str) -> Result<Imported, ImportError> {
+        super::import(&Source {
+            file,
+            text,
+            verl_defaults: None,
+        })
+    }
 
     const SCRIPT: &str = r#"#!/usr/bin/env bash
 set -x
@@ -137,35 +221,35 @@ python3 -m verl.trainer.main_ppo \
 schema = 1
 
 [workload]
-num_prompts = 512                             # data.train_batch_size, line 8
-n = 16                                        # actor_rollout_ref.rollout.n, line 13
-input_len = 1024                              # data.max_prompt_length, line 9: the limit, not the mean
-output_len = 8192                             # data.max_response_length, line 10: the limit, not the mean
+num_prompts = 512                             # data.train_batch_size, line 7
+n = 16                                        # actor_rollout_ref.rollout.n, line 12
+input_len = 1024                              # data.max_prompt_length, line 8: the limit, not the mean
+output_len = 8192                             # data.max_response_length, line 9: the limit, not the mean
 # verl's configuration says how long responses may be, not how long they are. Better than the limit:
 #   set trainer.rollout_data_dir in a verl run, then rollbench run --lengths-from DIR/100.jsonl
 #   or the preset with this limit: rollbench run --workload dapo-8k
-replicas = 8                                  # 2 nodes (trainer.nnodes, line 23) x 8 devices (trainer.n_gpus_per_node, line 22) / (tensor 2 x pipeline 1 x data 1 parallel)
+replicas = 8                                  # 2 nodes (trainer.nnodes, line 22) x 8 devices (trainer.n_gpus_per_node, line 21) / (tensor 2 x pipeline 1 x data 1 parallel)
 
 [workload.sampling]
 temperature = 1.0                             # actor_rollout_ref.rollout.temperature: verl's default
-top_p = 1.0                                   # CHECK: actor_rollout_ref.rollout.top_p, line 21, cannot be followed; verl's default stands here
+top_p = 1.0                                   # CHECK: actor_rollout_ref.rollout.top_p, line 20, cannot be followed; verl's default stands here
 top_k = -1                                    # actor_rollout_ref.rollout.top_k: verl's default
-logprobs = 0                                  # actor_rollout_ref.rollout.calculate_log_probs, line 16
+logprobs = 0                                  # actor_rollout_ref.rollout.calculate_log_probs, line 15
 
 [engine]
 python = "python3"
 
 [engine.args]
 dtype = "bfloat16"                            # actor_rollout_ref.rollout.dtype: verl's default
-tensor_parallel_size = 2                      # actor_rollout_ref.rollout.tensor_model_parallel_size, line 14
-gpu_memory_utilization = 0.6                  # actor_rollout_ref.rollout.gpu_memory_utilization, line 15
+tensor_parallel_size = 2                      # actor_rollout_ref.rollout.tensor_model_parallel_size, line 13
+gpu_memory_utilization = 0.6                  # actor_rollout_ref.rollout.gpu_memory_utilization, line 14
 max_num_seqs = 256                            # actor_rollout_ref.rollout.max_num_seqs: verl's default
 max_num_batched_tokens = 8192                 # actor_rollout_ref.rollout.max_num_batched_tokens: verl's default
 enable_chunked_prefill = true                 # actor_rollout_ref.rollout.enable_chunked_prefill: verl's default
 enable_prefix_caching = true                  # actor_rollout_ref.rollout.enable_prefix_caching: verl's default
 enforce_eager = false                         # actor_rollout_ref.rollout.enforce_eager: verl's default
 logprobs_mode = "processed_logprobs"          # actor_rollout_ref.rollout.logprobs_mode: verl's default
-max_num_partial_prefills = 4                  # actor_rollout_ref.rollout.engine_kwargs.vllm.max_num_partial_prefills, line 19
+max_num_partial_prefills = 4                  # actor_rollout_ref.rollout.engine_kwargs.vllm.max_num_partial_prefills, line 18
 
 [[precision]]
 name = "bf16"
@@ -174,33 +258,32 @@ baseline = true
 
 [[precision]]
 name = "fp8"
-args = { quantization = "fp8" }  # actor_rollout_ref.rollout.quantization, line 17
+args = { quantization = "fp8" }  # actor_rollout_ref.rollout.quantization, line 16
 
 [[model]]
-name = "qwen3-8b"                             # actor_rollout_ref.model.path, line 11
+name = "qwen3-8b"                             # actor_rollout_ref.model.path, line 10
 label = "Qwen3-8B"
 
 [model.checkpoints]
-bf16 = "hf:Qwen/Qwen3-8B"                     # actor_rollout_ref.model.path, line 11
+bf16 = "hf:Qwen/Qwen3-8B"                     # actor_rollout_ref.model.path, line 10
 fp8 = "hf:Qwen/Qwen3-8B"                      # the same weights, quantized as they are loaded
 
 # Read, and not needed for a measurement:
 # training, not the rollout:
-#   algorithm.adv_estimator, line 7
+#   algorithm.adv_estimator, line 6
 # vLLM is what rollbench runs:
-#   actor_rollout_ref.rollout.name, line 12
+#   actor_rollout_ref.rollout.name, line 11
 # computed by the trainer's model after the rollout:
-#   actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu, line 18
+#   actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu, line 17
 "#);
-        insta::assert_snapshot!(imported.not_understood.join("\n"), @r"
-line 21: actor_rollout_ref.rollout.top_p=${TOP_P}: ${TOP_P} is not set in this file
+        insta::assert_snapshot!([imported.open.clone(), imported.not_understood.clone()].concat().join("\n"), @r"
+line 21: actor_rollout_ref.rollout.top_p=$TOP_P: $TOP_P is not set in this file
 line 20: actor_rollout_ref.rollout.brand_new=7
 ");
     }
 
     #[test]
     fn what_is_written_is_read_again() {
-        let dir = tempfile::tempdir().expect("temporary folder");
         for (name, text) in [
             ("run.sh", SCRIPT),
             (
@@ -209,17 +292,26 @@ line 20: actor_rollout_ref.rollout.brand_new=7
             ),
         ] {
             let imported = import(name, text).expect("imports");
-            std::fs::write(dir.path().join("rollbench.toml"), &imported.toml).expect("written");
-            let request = crate::config::LoadRequest {
-                flags: crate::config::Given::default(),
-                lengths: None,
-                env: [("HOME".to_owned(), "/root".to_owned())].into(),
-                cwd: dir.path().to_owned(),
-                platform: crate::device::Platform::Cuda,
-            };
-            let settings = crate::config::load(&request)
-                .unwrap_or_else(|errors| panic!("{}\n{}", errors.render(false), imported.toml));
-            assert!(!settings.cells.is_empty());
+            planned(&imported.toml).unwrap_or_else(|error| panic!("{error}\n{}", imported.toml));
+        }
+    }
+
+    /// Whether `plan` reads the configuration and finds cells in it.
+    fn planned(toml: &str) -> Result<(), String> {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        std::fs::write(dir.path().join("rollbench.toml"), toml).expect("written");
+        let request = crate::config::LoadRequest {
+            flags: crate::config::Given::default(),
+            lengths: None,
+            env: [("HOME".to_owned(), "/root".to_owned())].into(),
+            cwd: dir.path().to_owned(),
+            platform: crate::device::Platform::Cuda,
+        };
+        let settings = crate::config::load(&request).map_err(|errors| errors.render(false))?;
+        if settings.cells.is_empty() {
+            Err("no cells".to_owned())
+        } else {
+            Ok(())
         }
     }
 
@@ -294,21 +386,22 @@ python3 -m verl.trainer.main_ppo --config-name=ppo_megatron_trainer \
             .split_once("[engine.args]")
             .expect("arguments");
         insta::assert_snapshot!(end, @r#"
-trust_remote_code = true                      # actor_rollout_ref.model.trust_remote_code, line 50
+trust_remote_code = true                      # actor_rollout_ref.model.trust_remote_code, line 49
 dtype = "bfloat16"                            # actor_rollout_ref.rollout.dtype: verl's default
 tensor_parallel_size = 2                      # actor_rollout_ref.rollout.tensor_model_parallel_size: verl's default
-data_parallel_size = 2                        # actor_rollout_ref.rollout.data_parallel_size, line 14
+data_parallel_size = 2                        # actor_rollout_ref.rollout.data_parallel_size, line 54
 gpu_memory_utilization = 0.5                  # actor_rollout_ref.rollout.gpu_memory_utilization: verl's default
 max_num_batched_tokens = 8192                 # actor_rollout_ref.rollout.max_num_batched_tokens: verl's default
 enable_chunked_prefill = true                 # actor_rollout_ref.rollout.enable_chunked_prefill: verl's default
 enable_prefix_caching = true                  # actor_rollout_ref.rollout.enable_prefix_caching: verl's default
 enforce_eager = false                         # actor_rollout_ref.rollout.enforce_eager: verl's default
-enable_sleep_mode = true                      # actor_rollout_ref.rollout.enable_sleep_mode, line 16
+enable_sleep_mode = true                      # actor_rollout_ref.rollout.enable_sleep_mode, line 54
 logprobs_mode = "processed_logprobs"          # actor_rollout_ref.rollout.logprobs_mode: verl's default
-compilation_config.cudagraph_capture_sizes = [1, 2, 4, 8]  # actor_rollout_ref.rollout.cudagraph_capture_sizes, line 18
-enable_expert_parallel = true                 # actor_rollout_ref.rollout.expert_parallel_size, line 13
-max_num_seqs = 128                            # actor_rollout_ref.rollout.engine_kwargs.vllm.max_num_seqs, line 35
-compilation_config.cudagraph_mode = "FULL_DECODE_ONLY"  # actor_rollout_ref.rollout.engine_kwargs.vllm.compilation_config.cudagraph_mode, line 36
+compilation_config.cudagraph_capture_sizes = [1, 2, 4, 8]  # actor_rollout_ref.rollout.cudagraph_capture_sizes, line 54
+enable_expert_parallel = true                 # actor_rollout_ref.rollout.expert_parallel_size, line 54
+max_num_seqs = 128                            # actor_rollout_ref.rollout.engine_kwargs.vllm.max_num_seqs, line 54
+compilation_config.cudagraph_mode = "FULL_DECODE_ONLY"  # actor_rollout_ref.rollout.engine_kwargs.vllm.compilation_config.cudagraph_mode, line 54
+speculative_config.method = "mtp"             # actor_rollout_ref.rollout.engine_kwargs.vllm.speculative_config.method, line 54
 
 [[precision]]
 name = "bf16"
@@ -320,80 +413,78 @@ baseline = true
 # name = "w8a8"
 
 [[model]]
-name = "qwen3-30b-a3b"                        # actor_rollout_ref.model.path, line 48
+name = "qwen3-30b-a3b"                        # actor_rollout_ref.model.path, line 47
 label = "Qwen3-30B-A3B"
 
 [model.checkpoints]
-bf16 = "/models/Qwen3-30B-A3B"                # actor_rollout_ref.model.path, line 48
+bf16 = "/models/Qwen3-30B-A3B"                # actor_rollout_ref.model.path, line 47
 
 # Read, and not needed for a measurement:
-# which prompts are trained on: rollbench makes prompts of the lengths above:
-#   data.train_files, line 43
-# vLLM is what rollbench runs:
-#   actor_rollout_ref.rollout.name, line 8
-# a step is one closed batch either way:
-#   actor_rollout_ref.rollout.mode, line 9
-# said again on line 56:
-#   actor_rollout_ref.rollout.n, line 10
-# only verl's HF rollout reads it:
-#   actor_rollout_ref.rollout.do_sample, line 11
-# the workload fixes every length, so the engine never stops earlier:
-#   actor_rollout_ref.rollout.ignore_eos, line 12
-# memory is given back between steps, not within one:
-#   actor_rollout_ref.rollout.free_cache_engine, line 15
-# actor_rollout_ref.rollout.engine_kwargs.vllm.max_num_seqs, line 35, decides:
-#   actor_rollout_ref.rollout.max_num_seqs, line 17
-# rollbench counts by the engine's statistics: they are always on:
-#   actor_rollout_ref.rollout.disable_log_stats, line 19
-# it is off:
-#   actor_rollout_ref.rollout.calculate_log_probs, line 20
-#   actor_rollout_ref.rollout.nnodes, line 29
-# how the trainer sends its weights: rollbench loads them from the checkpoint:
-#   actor_rollout_ref.rollout.load_format, line 22
-#   actor_rollout_ref.rollout.layered_summon, line 23
-#   actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes, line 34
-# what it belongs to is off:
-#   actor_rollout_ref.rollout.mtp.num_speculative_tokens, line 27
-# who sends the requests; each engine gets the same share:
-#   actor_rollout_ref.rollout.agent.num_workers, line 28
-# the rollout runs on the trainer's devices:
-#   actor_rollout_ref.rollout.n_gpus_per_node, line 30
-# null, as if it were not said:
-#   actor_rollout_ref.rollout.max_model_len, line 31
-# of validation steps:
-#   actor_rollout_ref.rollout.val_kwargs.temperature, line 32
-# computed by the trainer's model after the rollout:
-#   actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu, line 33
-# of another engine:
-#   actor_rollout_ref.rollout.engine_kwargs.sglang.attention_backend, line 38
 # training, not the rollout:
-#   algorithm.adv_estimator, line 41
-#   algorithm.filter_groups.enable, line 42
-#   actor_rollout_ref.model.use_remove_padding, line 49
-#   actor_rollout_ref.actor.optim.lr, line 52
-#   actor_rollout_ref.ref.megatron.param_offload, line 53
-#   reward_model.reward_manager, line 54
-#   trainer.device, line 55
-#   trainer.logger, line 58
-# data.gen_batch_size, line 45, decides:
-#   data.train_batch_size, line 44
+#   algorithm.adv_estimator, line 40
+#   algorithm.filter_groups.enable, line 41
+#   actor_rollout_ref.model.use_remove_padding, line 48
+#   actor_rollout_ref.actor.optim.lr, line 51
+#   actor_rollout_ref.ref.megatron.param_offload, line 52
+#   reward_model.reward_manager, line 53
+#   trainer.logger, line 57
+# which prompts are trained on: rollbench makes prompts of the lengths above:
+#   data.train_files, line 42
+# data.gen_batch_size, line 44, decides:
+#   data.train_batch_size, line 43
+# vLLM is what rollbench runs:
+#   actor_rollout_ref.rollout.name, line 54
+# a step is one closed batch either way:
+#   actor_rollout_ref.rollout.mode, line 54
+# said again on line 55:
+#   actor_rollout_ref.rollout.n, line 54
+# only verl's HF rollout reads it:
+#   actor_rollout_ref.rollout.do_sample, line 54
+# the workload fixes every length, so the engine never stops earlier:
+#   actor_rollout_ref.rollout.ignore_eos, line 54
+# memory is given back between steps, not within one:
+#   actor_rollout_ref.rollout.free_cache_engine, line 54
+# actor_rollout_ref.rollout.engine_kwargs.vllm.max_num_seqs, line 54, decides:
+#   actor_rollout_ref.rollout.max_num_seqs, line 54
+# rollbench counts by the engine's statistics: they are always on:
+#   actor_rollout_ref.rollout.disable_log_stats, line 54
+# it is off:
+#   actor_rollout_ref.rollout.calculate_log_probs, line 54
+#   actor_rollout_ref.rollout.nnodes, line 54
+# how the trainer sends its weights: rollbench loads them from the checkpoint:
+#   actor_rollout_ref.rollout.load_format, line 54
+#   actor_rollout_ref.rollout.layered_summon, line 54
+#   actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes, line 54
+# what it belongs to is off:
+#   actor_rollout_ref.rollout.mtp.num_speculative_tokens, line 54
+# who sends the requests; each engine gets the same share:
+#   actor_rollout_ref.rollout.agent.num_workers, line 54
+# the rollout runs on the trainer's devices:
+#   actor_rollout_ref.rollout.n_gpus_per_node, line 54
+# null, as if it were not said:
+#   actor_rollout_ref.rollout.max_model_len, line 54
+# of validation steps:
+#   actor_rollout_ref.rollout.val_kwargs.temperature, line 54
+# computed by the trainer's model after the rollout:
+#   actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu, line 54
+# of another engine:
+#   actor_rollout_ref.rollout.engine_kwargs.sglang.attention_backend, line 54
 "#);
-        insta::assert_snapshot!(imported.not_understood.join("\n"), @r"
+        insta::assert_snapshot!([imported.open.clone(), imported.not_understood.clone()].concat().join("\n"), @r"
+line 55: $EXTRA
+line 51: actor_rollout_ref.model.lora_rank=32
 line 21: actor_rollout_ref.rollout.quantization_config_file=torchao.json
 line 24: actor_rollout_ref.rollout.over_sample_rate=0.1
 line 25: actor_rollout_ref.rollout.multi_turn.enable=True
 line 26: actor_rollout_ref.rollout.multi_turn.max_assistant_turns=4
-line 37: actor_rollout_ref.rollout.engine_kwargs.vllm.speculative_config={method:mtp}
-line 51: actor_rollout_ref.model.lora_rank=32
 line 57: async_training.staleness_threshold=0.5
 ");
-        all_somewhere(&imported, &script::read(LONG)).expect("all");
+        all_somewhere(&imported, &script::read("run.sh", LONG)).expect("all");
     }
 
     /// Each setting is in the configuration, with its line, or among what was not understood.
     fn all_somewhere(imported: &Imported, read: &super::super::Read) -> Result<(), String> {
-        let unknown = read.unknown.iter().map(|unknown| &unknown.entry);
-        for entry in read.entries.iter().chain(unknown) {
+        for entry in &read.entries {
             let origin = format!("{}, line {}", entry.key, entry.line);
             let written = imported.toml.match_indices(&origin).any(|(at, _)| {
                 // Not the beginning of a longer number.
@@ -404,6 +495,7 @@ line 57: async_training.staleness_threshold=0.5
                 && !imported
                     .not_understood
                     .iter()
+                    .chain(&imported.open)
                     .any(|line| line.starts_with(&named))
             {
                 return Err(format!("{origin} vanished:\n{}", imported.toml));
@@ -412,7 +504,7 @@ line 57: async_training.staleness_threshold=0.5
         Ok(())
     }
 
-    const KEYS: [&str; 30] = [
+    const KEYS: [&str; 37] = [
         "actor_rollout_ref.rollout.n",
         "actor_rollout_ref.rollout.name",
         "actor_rollout_ref.rollout.nnodes",
@@ -433,6 +525,13 @@ line 57: async_training.staleness_threshold=0.5
         "actor_rollout_ref.rollout.tensor_model_parallel_size",
         "actor_rollout_ref.rollout.something_new",
         "actor_rollout_ref.model.path",
+        "actor_rollout_ref.rollout.engine_kwargs.vllm.quantization",
+        "actor_rollout_ref.rollout.engine_kwargs.vllm.load_format",
+        "actor_rollout_ref.rollout.engine_kwargs.vllm.hf_overrides.quantization_config.quant_method",
+        "actor_rollout_ref.rollout.engine_kwargs.vllm.enable_expert_parallel",
+        "actor_rollout_ref.actor.fsdp_config.qat.enable",
+        "actor_rollout_ref.actor.fsdp_config.qat.mode",
+        "rollout.n_gpus_per_node",
         "actor_rollout_ref.model.lora_rank",
         "actor_rollout_ref.model.something_new",
         "actor_rollout_ref.actor.optim.lr",
@@ -449,7 +548,7 @@ line 57: async_training.staleness_threshold=0.5
         #[test]
         fn no_setting_vanishes(
             said in proptest::collection::vec(
-                (0..KEYS.len(), proptest::sample::select(&["1", "0", "2", "vllm", "null", "True", "False", "fp8", "{}", "[1,2]", "{a:1}", "$X"][..])),
+                (0..KEYS.len(), proptest::sample::select(&["1", "0", "2", "vllm", "null", "True", "False", "fp8", "{}", "[1,2]", "{a:1}", "{quantization:gptq,b:{c:1}}", "$X", "$HOME/m", "$R/m\"", "x y'"][..])),
                 1..40,
             ),
         ) {
@@ -458,10 +557,10 @@ line 57: async_training.staleness_threshold=0.5
     ");
             // A number that is none, or another engine, refuses the file.
             if let Ok(imported) = import("overrides.txt", &text) {
-                let found = all_somewhere(&imported, &script::read(&text));
+                let found = all_somewhere(&imported, &script::read("overrides.txt", &text));
                 proptest::prop_assert!(found.is_ok(), "{}", found.unwrap_err());
-                let parsed = imported.toml.parse::<toml::Table>();
-                proptest::prop_assert!(parsed.is_ok(), "{:?}\n{}", parsed, imported.toml);
+                let planned = planned(&imported.toml);
+                proptest::prop_assert!(planned.is_ok(), "{}\n{}", planned.unwrap_err(), imported.toml);
             }
         }
     }

@@ -1,50 +1,86 @@
-//! Hydra's references, `${oc.select:data.max_prompt_length,512}` and `${data.max_prompt_length}`: the value of another
-//! setting, or the default beside it.
+//! Hydra's references: `${data.max_prompt_length}`, `${oc.select:data.max_prompt_length,512}`, `${oc.env:X,default}`.
 
-use super::{Entry, Read, Unknown};
+use super::{Entry, Read, State};
 
 /// A longer chain is a circle.
 const DEEPEST: u32 = 8;
 
-/// Puts in the values of references. What cannot be followed is named, and no value any more.
+/// What everybody's environment has, which a configuration may name.
+const EVERYBODYS: [&str; 3] = ["HOME", "PWD", "USER"];
+
+/// Puts in the values of references. What cannot be followed is not known any more.
 pub(super) fn follow(read: &mut Read) {
     let said = read.entries.clone();
-    let mut followed = Vec::with_capacity(said.len());
-    for entry in &said {
-        match value(&entry.value, &said, 0) {
-            Some(value) => followed.push(Entry {
-                value,
-                ..entry.clone()
-            }),
-            None => read.unknown.push(Unknown {
-                entry: entry.clone(),
-                why: "it leads nowhere in this file".to_owned(),
-            }),
+    for entry in &mut read.entries {
+        if entry.state != State::Known {
+            continue;
+        }
+        match resolved(&entry.value, &said, 0) {
+            Ok(value) => entry.value = value,
+            Err(reference) => {
+                entry.state = State::Unknown(format!("{reference} leads nowhere in this file"));
+            }
         }
     }
-    read.entries = followed;
 }
 
-/// Absent where a reference has neither a value nor a default, or is within other text.
-fn value(raw: &str, said: &[Entry], depth: u32) -> Option<String> {
-    let Some(inner) = raw.strip_prefix("${").and_then(|r| r.strip_suffix('}')) else {
-        return (!raw.contains("${")).then(|| raw.to_owned());
-    };
-    if depth > DEEPEST {
-        return None;
+/// `text` with all references followed, or the one that leads nowhere.
+fn resolved(text: &str, said: &[Entry], depth: u32) -> Result<String, String> {
+    let mut value = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        let end = closing(&rest[at + 2..]).ok_or_else(|| rest[at..].to_owned())?;
+        let inner = &rest[at + 2..at + 2 + end];
+        let reference = &rest[at..at + 3 + end];
+        if depth > DEEPEST {
+            return Err(reference.to_owned());
+        }
+        value.push_str(&rest[..at]);
+        if EVERYBODYS.contains(&inner) {
+            value.push_str(reference);
+        } else {
+            let inner = resolved(inner, said, depth + 1)?;
+            let found = target(&inner, said).ok_or_else(|| reference.to_owned())?;
+            value.push_str(&resolved(&found, said, depth + 1)?);
+        }
+        rest = &rest[at + 3 + end..];
     }
-    let (key, default) = match inner.strip_prefix("oc.select:") {
-        Some(select) => match select.split_once(',') {
-            Some((key, default)) => (key.trim(), Some(default.trim())),
-            None => (select.trim(), None),
-        },
-        None => (inner, None),
+    value.push_str(rest);
+    Ok(value)
+}
+
+/// The place of the brace that closes what is open.
+fn closing(text: &str) -> Option<usize> {
+    let mut depth = 0_usize;
+    for (at, c) in text.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => return Some(at),
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// What one reference stands for. Absent where it has neither a value nor a default, and for a resolver that is not known.
+fn target(inner: &str, said: &[Entry]) -> Option<String> {
+    let (resolver, arguments) = inner.split_once(':').unwrap_or(("", inner));
+    let (name, default) = match arguments.split_once(',') {
+        Some((name, default)) => (name.trim(), Some(default.trim().to_owned())),
+        None => (arguments.trim(), None),
     };
-    let named = said.iter().rev().find(|entry| entry.key == key);
-    match (named, default) {
-        (Some(entry), _) => value(&entry.value, said, depth + 1),
-        (None, Some(default)) => value(default, said, depth + 1),
-        (None, None) => None,
+    let said = || {
+        said.iter()
+            .rev()
+            .find(|entry| entry.key == name && entry.state == State::Known)
+    };
+    match resolver {
+        "" => said().map(|entry| entry.value.clone()),
+        "oc.select" => said().map(|entry| entry.value.clone()).or(default),
+        "oc.env" if EVERYBODYS.contains(&name) => Some(format!("${{{name}}}")),
+        "oc.env" => default,
+        _ => None,
     }
 }
 
@@ -55,20 +91,29 @@ mod tests {
     #[test]
     fn references_end_in_a_value_or_are_named() {
         let text = "a.n=5\na.m='${a.n}'\na.k='${oc.select:b.x,${oc.select:a.n,7}}'\na.l='${oc.select:b.x,7}'\n\
-                    a.e='${oc.env:HOME}'\na.r='${a.r}'\na.p='x/${a.n}'\n";
-        let mut read = super::super::script::read(text);
+                    a.e='${oc.env:HOME}'\na.d='${oc.env:ROOT,/x}/y'\na.u='${oc.env:ROOT}'\na.r='${a.r}'\na.p='x/${a.n}'\n\
+                    a.q='${mine:1}'\n";
+        let mut read = super::super::script::read("x", text);
         follow(&mut read);
-        let values: Vec<String> = read
+        let shown: Vec<String> = read
             .entries
             .iter()
-            .map(|e| format!("{}={}", e.key, e.value))
+            .map(|entry| match &entry.state {
+                State::Unknown(why) => format!("{}: {why}", entry.key),
+                _ => format!("{}={}", entry.key, entry.value),
+            })
             .collect();
-        assert_eq!(values, ["a.n=5", "a.m=5", "a.k=5", "a.l=7"]);
-        let said: Vec<String> = read.unknown.iter().map(ToString::to_string).collect();
-        insta::assert_snapshot!(said.join("\n"), @r"
-line 5: a.e=${oc.env:HOME}: it leads nowhere in this file
-line 6: a.r=${a.r}: it leads nowhere in this file
-line 7: a.p=x/${a.n}: it leads nowhere in this file
+        insta::assert_snapshot!(shown.join("\n"), @r"
+a.n=5
+a.m=5
+a.k=5
+a.l=7
+a.e=${HOME}
+a.d=/x/y
+a.u: ${oc.env:ROOT} leads nowhere in this file
+a.r: ${a.r} leads nowhere in this file
+a.p=x/5
+a.q: ${mine:1} leads nowhere in this file
 ");
     }
 }

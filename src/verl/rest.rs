@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::arguments::{ENGINE_KWARGS, engine_name};
-use super::settings::{Elsewhere, Settings};
+use super::settings::{Elsewhere, Settings, one_line};
 use super::{Entry, ROLLOUT};
 
 const TRAINING: &str = "training, not the rollout";
@@ -13,7 +13,7 @@ const WEIGHTS: &str = "how the trainer sends its weights: rollbench loads them f
 const OBSERVING: &str = "what verl observes or replays, not what the engine does";
 
 /// Whole families, by what their keys begin with.
-const FAMILIES: [(&str, &str); 24] = [
+const FAMILIES: [(&str, &str); 27] = [
     ("algorithm.", TRAINING),
     ("critic.", TRAINING),
     ("reward.", TRAINING),
@@ -25,6 +25,9 @@ const FAMILIES: [(&str, &str); 24] = [
     ("actor_rollout_ref.nccl_timeout", TRAINING),
     ("actor_rollout_ref.hybrid_engine", TRAINING),
     ("trainer.", TRAINING),
+    ("rollout.total_", TRAINING),
+    ("rollout.test_freq", TRAINING),
+    ("hydra.", "where Hydra writes"),
     ("global_profiler.", OBSERVING),
     ("ray_init.", "how verl starts its processes"),
     ("ray_kwargs.", "how verl starts its processes"),
@@ -145,18 +148,13 @@ pub(super) fn rest(settings: &Settings<'_>) -> Rest {
             None => reasons.push((reason, vec![entry])),
         },
     };
-    for unknown in settings.unknown() {
-        let entry = &unknown.entry;
-        sort(entry, not_needed(settings, entry), unknown.to_string());
-    }
     for (entry, end) in settings.left() {
         let reason = match end {
             Elsewhere::SaidAgain(line) => Some(format!("said again on line {line}")),
             Elsewhere::Null => Some("null, as if it were not said".to_owned()),
             Elsewhere::Unread => not_needed(settings, entry),
         };
-        let otherwise = format!("line {}: {}={}", entry.line, entry.key, entry.value);
-        sort(entry, reason, otherwise);
+        sort(entry, reason, one_line(&entry.to_string()));
     }
     let mut lines = if reasons.is_empty() {
         String::new()

@@ -2,10 +2,22 @@
 
 use std::fmt::Write as _;
 
+use super::settings::Setting;
+
 /// `name = value  # origin`.
 pub(super) fn put(out: &mut String, name: &str, value: &str, origin: &str) {
     // Writing to a String cannot fail.
     let _ = writeln!(out, "{:<44}  # {origin}", format!("{name} = {value}"));
+}
+
+/// The line of a setting; one that cannot be known is a comment.
+pub(super) fn put_setting<V: ToString>(out: &mut String, name: &str, setting: &Setting<V>) {
+    match &setting.value {
+        Some(value) => put(out, name, &literal(&value.to_string()), &setting.origin),
+        None => {
+            let _ = writeln!(out, "{:<44}  # {}", format!("# {name} ="), setting.origin);
+        }
+    }
 }
 
 /// A value as TOML: numbers, truth values and lists of them as they are, the rest as text.

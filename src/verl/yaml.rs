@@ -1,145 +1,81 @@
-//! YAML as Hydra's configurations use it: nested maps of scalars and short lists, with the line of each value. Anything
-//! richer (anchors, block texts, lists of maps) is named as not understood.
+//! YAML: a document's maps as dotted keys, each value with its line.
+
+use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 
 use super::{Entry, Read};
-
-/// A key whose value stands on the lines below it.
-struct Open {
-    indent: usize,
-    line: usize,
-    /// Dotted, from the top of the document.
-    path: String,
-    /// Of a list.
-    items: Vec<String>,
-    /// Whether keys stand below it.
-    is_map: bool,
-}
 
 /// Reads a document into dotted keys. A list is one value, `[a, b]`; a key with nothing below it is `null`.
 pub(super) fn read(text: &str) -> Read {
     let mut read = Read::default();
-    let mut open: Vec<Open> = Vec::new();
-    // What is richer and therefore passed over: all that is indented deeper.
-    let mut passed_over: Option<usize> = None;
-    for (i, raw) in text.lines().enumerate() {
-        let number = i + 1;
-        let line = without_comment(raw);
-        let content = line.trim_start();
-        if content.is_empty() || content == "---" {
-            continue;
-        }
-        let indent = line.len() - content.len();
-        if passed_over.is_some_and(|depth| indent > depth) {
-            continue;
-        }
-        passed_over = None;
-        let item = content
-            .strip_prefix('-')
-            .filter(|rest| rest.is_empty() || rest.starts_with(' '));
-        // The items of a list may stand as far left as its key.
-        let inner = |of: &Open| of.indent < indent || (item.is_some() && of.indent == indent);
-        while let Some(closed) = open.pop_if(|of| !inner(of)) {
-            read.entries.extend(closed.value());
-        }
-        if let Some(item) = item {
-            let item = item.trim();
-            let flat = !item.is_empty()
-                && !item.contains(": ")
-                && !item.ends_with(':')
-                && !item.starts_with(['{', '-']);
-            match open.last_mut() {
-                Some(list) if flat => list.items.push(unquoted(item).to_owned()),
-                above => {
-                    let key = above.map_or_else(String::new, |of| {
-                        of.is_map = true;
-                        format!("{}: ", of.path)
-                    });
-                    read.not_understood
-                        .push(format!("line {number}: {key}{}", content.trim_end()));
-                    passed_over = Some(indent);
-                }
+    match MarkedYaml::load_from_str(text) {
+        Ok(documents) => {
+            for document in &documents {
+                put(&mut read, "", document, document.span.start.line());
             }
-            continue;
         }
-        let Some((key, value)) = content.split_once(':') else {
-            read.not_understood
-                .push(format!("line {number}: {}", content.trim_end()));
-            continue;
-        };
-        let key = unquoted(key.trim());
-        let value = value.trim();
-        let path = match open.last_mut() {
-            Some(above) => {
-                above.is_map = true;
-                format!("{}.{key}", above.path)
-            }
-            None => key.to_owned(),
-        };
-        if value.is_empty() {
-            open.push(Open {
-                indent,
-                line: number,
-                path,
-                items: Vec::new(),
-                is_map: false,
-            });
-        } else if value.starts_with(['|', '>', '&', '*', '{']) && value != "{}" {
-            read.not_understood
-                .push(format!("line {number}: {path}: {value}"));
-            passed_over = Some(indent);
-        } else {
-            read.entries.push(Entry {
-                key: path,
-                value: unquoted(value).to_owned(),
-                line: number,
-            });
-        }
+        Err(error) => read.not_understood.push(format!(
+            "line {}: no YAML: {}",
+            error.marker().line(),
+            error.info()
+        )),
     }
-    read.entries
-        .extend(open.into_iter().filter_map(Open::value));
-    read.entries.sort_by_key(|entry| entry.line);
     read
 }
 
-impl Open {
-    /// Absent for a map, whose keys are entries of their own.
-    fn value(self) -> Option<Entry> {
-        let value = match (self.items.is_empty(), self.is_map) {
-            (true, true) => return None,
-            (true, false) => "null".to_owned(),
-            (false, _) => format!("[{}]", self.items.join(", ")),
-        };
-        Some(Entry {
-            key: self.path,
-            value,
-            line: self.line,
-        })
+/// Puts what is below `path`.
+fn put(read: &mut Read, path: &str, node: &MarkedYaml<'_>, line: usize) {
+    match &node.data {
+        YamlData::Mapping(pairs) if !pairs.is_empty() => {
+            for (key, value) in pairs {
+                let line = key.span.start.line();
+                match flow(key) {
+                    Some(key) if path.is_empty() => put(read, &key, value, line),
+                    Some(key) => put(read, &format!("{path}.{key}"), value, line),
+                    None => read
+                        .not_understood
+                        .push(format!("line {line}: {path}: a key that is no text")),
+                }
+            }
+        }
+        YamlData::Value(Scalar::Null) if path.is_empty() => {}
+        _ => match flow(node).filter(|_| !path.is_empty()) {
+            Some(value) => read.entries.push(Entry {
+                key: path.to_owned(),
+                value,
+                line,
+                ..Entry::default()
+            }),
+            None if path.is_empty() => read.not_understood.push(format!("line {line}: no map")),
+            None => read.not_understood.push(format!("line {line}: {path}")),
+        },
     }
 }
 
-/// `#` begins a comment at the start of a line or after a blank, outside quotes.
-fn without_comment(line: &str) -> &str {
-    let mut quote = None;
-    let mut before = ' ';
-    for (at, c) in line.char_indices() {
-        match (c, quote) {
-            ('#', None) if before.is_whitespace() => return line[..at].trim_end(),
-            ('\'' | '"', None) => quote = Some(c),
-            (c, Some(open)) if c == open => quote = None,
-            _ => {}
+/// A value on one line, as an override would have it.
+fn flow(node: &MarkedYaml<'_>) -> Option<String> {
+    Some(match &node.data {
+        YamlData::Representation(text, ..) => text.to_string(),
+        YamlData::Value(scalar) => match scalar {
+            Scalar::Null => "null".to_owned(),
+            Scalar::Boolean(value) => value.to_string(),
+            Scalar::Integer(value) => value.to_string(),
+            Scalar::FloatingPoint(value) => format!("{value:?}"),
+            Scalar::String(value) => value.to_string(),
+        },
+        YamlData::Sequence(items) => {
+            let items: Option<Vec<String>> = items.iter().map(flow).collect();
+            format!("[{}]", items?.join(", "))
         }
-        before = c;
-    }
-    line.trim_end()
-}
-
-fn unquoted(text: &str) -> &str {
-    for quote in ['"', '\''] {
-        if let Some(inner) = text.strip_prefix(quote).and_then(|t| t.strip_suffix(quote)) {
-            return inner;
+        YamlData::Mapping(pairs) => {
+            let pairs: Option<Vec<String>> = pairs
+                .iter()
+                .map(|(key, value)| Some(format!("{}: {}", flow(key)?, flow(value)?)))
+                .collect();
+            format!("{{{}}}", pairs?.join(", "))
         }
-    }
-    text
+        YamlData::Tagged(_, inner) => flow(inner)?,
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -150,7 +86,8 @@ mod tests {
     #[test]
     fn nested_maps_become_dotted_keys() {
         let text = "data:\n  train_batch_size: 1024 # of prompts\nactor_rollout_ref:\n  rollout:\n    name: \"vllm\"\n    \
-                    'n': 5\n    engine_kwargs:\n      vllm: {}\n  model:\n    path: /m/a#b\ntrainer:\n  logger:\n  - console\n  nnodes: 2\n";
+                    'n': 5\n    engine_kwargs:\n      vllm: {}\n  model:\n    path: /m/a#b\ntrainer:\n  logger:\n  - console\n  nnodes: 2\n  \
+                    base: &x 5\n  same: *x\n  none:\n  list: [{a: 1}, b]\n";
         let found: Vec<String> = read(text)
             .entries
             .iter()
@@ -164,17 +101,17 @@ actor_rollout_ref.rollout.engine_kwargs.vllm = {} (8)
 actor_rollout_ref.model.path = /m/a#b (10)
 trainer.logger = [console] (12)
 trainer.nnodes = 2 (14)
+trainer.base = 5 (15)
+trainer.same = 5 (16)
+trainer.none = null (17)
+trainer.list = [{a: 1}, b] (18)
 ");
     }
 
     #[test]
-    fn what_is_richer_is_named() {
-        let found = read("a:\n  b: &x 5\n  c: |\n    text\njust words\n");
-        insta::assert_snapshot!(found.not_understood.join("\n"), @r"
-line 2: a.b: &x 5
-line 3: a.c: |
-line 5: just words
-");
+    fn what_is_none_is_named() {
+        insta::assert_snapshot!(read("a: [1\nb: 2\n").not_understood.join("\n"), @"line 2: no YAML: illegal placement of ':' indicator");
+        insta::assert_snapshot!(read("just words\n").not_understood.join("\n"), @"line 1: no map");
     }
 
     proptest! {
