@@ -7,6 +7,7 @@ use crate::output::{self, note};
 use crate::record::results_dir;
 use crate::report::{self, Format, Summary, Written};
 use crate::stats::net::StepTime;
+use crate::verl;
 
 /// Summarises `dir`: the folder that was given as `--out`, or its `benchmark_results`. Exit 1 if a file had to be passed
 /// over, a result of another program has no answered request, or there is no result; 3 if there is no such folder.
@@ -34,7 +35,7 @@ fn step_time(text: &str) -> Result<StepTime, CommandError> {
             CommandError::new(Exit::Usage, PathError::on("read", path)(source))
                 .hint("--step-time takes gen=SECONDS,rest=SECONDS[,sync=SECONDS], or the log of a verl run")
         })?;
-        StepTime::from_verl_log(&String::from_utf8_lossy(&log))
+        verl::step_time(&String::from_utf8_lossy(&log))
     };
     parsed.map_err(|error| CommandError::usage(format!("--step-time: {error}")))
 }

@@ -216,65 +216,67 @@ python3 -m verl.trainer.main_ppo \
     fn a_run_script_becomes_a_configuration() {
         let imported = import("run_qwen3-8b.sh", SCRIPT).expect("imports");
         insta::assert_snapshot!(imported.toml, @r#"
-# Made by `rollbench import-verl run_qwen3-8b.sh`. Each value says where it comes from; what verl takes from its
-# defaults is from its main branch of August 2026.
+# Made by `rollbench import-verl run_qwen3-8b.sh`. Each value says where it comes from.
+# verl's defaults are those of verl 1dda039 (2026-08-22), its folder verl/.
 schema = 1
 
 [workload]
-num_prompts = 512                             # data.train_batch_size, line 7
-n = 16                                        # actor_rollout_ref.rollout.n, line 12
-input_len = 1024                              # data.max_prompt_length, line 8: the limit, not the mean
-output_len = 8192                             # data.max_response_length, line 9: the limit, not the mean
+num_prompts = 512                             # data.train_batch_size, line 8
+n = 16                                        # actor_rollout_ref.rollout.n, line 13
+input_len = 1024                              # data.max_prompt_length, line 9: the limit, not the mean
+output_len = 8192                             # data.max_response_length, line 10: the limit, not the mean
 # verl's configuration says how long responses may be, not how long they are. Better than the limit:
 #   set trainer.rollout_data_dir in a verl run, then rollbench run --lengths-from DIR/100.jsonl
 #   or the preset with this limit: rollbench run --workload dapo-8k
-replicas = 8                                  # 2 nodes (trainer.nnodes, line 22) x 8 devices (trainer.n_gpus_per_node, line 21) / (tensor 2 x pipeline 1 x data 1 parallel)
+replicas = 8                                  # 2 nodes (trainer.nnodes, line 23) x 8 devices (trainer.n_gpus_per_node, line 22) / (tensor 2 x pipeline 1 x data 1 parallel)
 
 [workload.sampling]
-temperature = 1.0                             # actor_rollout_ref.rollout.temperature: verl's default
-top_p = 1.0                                   # CHECK: actor_rollout_ref.rollout.top_p, line 20, cannot be followed; verl's default stands here
-top_k = -1                                    # actor_rollout_ref.rollout.top_k: verl's default
-logprobs = 0                                  # actor_rollout_ref.rollout.calculate_log_probs, line 15
+temperature = 1.0                             # actor_rollout_ref.rollout.temperature: verl's default, trainer/config/rollout/rollout.yaml:17
+# top_p =                                     # CHECK: actor_rollout_ref.rollout.top_p, line 21: $TOP_P: $TOP_P is not set in this file
+top_k = -1                                    # actor_rollout_ref.rollout.top_k: verl's default, trainer/config/rollout/rollout.yaml:20
+logprobs = 0                                  # actor_rollout_ref.rollout.calculate_log_probs, line 16
 
 [engine]
 python = "python3"
 
 [engine.args]
-dtype = "bfloat16"                            # actor_rollout_ref.rollout.dtype: verl's default
-tensor_parallel_size = 2                      # actor_rollout_ref.rollout.tensor_model_parallel_size, line 13
-gpu_memory_utilization = 0.6                  # actor_rollout_ref.rollout.gpu_memory_utilization, line 14
-max_num_seqs = 256                            # actor_rollout_ref.rollout.max_num_seqs: verl's default
-max_num_batched_tokens = 8192                 # actor_rollout_ref.rollout.max_num_batched_tokens: verl's default
-enable_chunked_prefill = true                 # actor_rollout_ref.rollout.enable_chunked_prefill: verl's default
-enable_prefix_caching = true                  # actor_rollout_ref.rollout.enable_prefix_caching: verl's default
-enforce_eager = false                         # actor_rollout_ref.rollout.enforce_eager: verl's default
-logprobs_mode = "processed_logprobs"          # actor_rollout_ref.rollout.logprobs_mode: verl's default
-max_num_partial_prefills = 4                  # actor_rollout_ref.rollout.engine_kwargs.vllm.max_num_partial_prefills, line 18
+dtype = "bfloat16"                            # actor_rollout_ref.rollout.dtype: verl's default, trainer/config/rollout/rollout.yaml:43
+tensor_parallel_size = 2                      # actor_rollout_ref.rollout.tensor_model_parallel_size, line 14
+gpu_memory_utilization = 0.6                  # actor_rollout_ref.rollout.gpu_memory_utilization, line 15
+max_num_seqs = 256                            # actor_rollout_ref.rollout.max_num_seqs: verl's default, trainer/config/rollout/rollout.yaml:84
+max_num_batched_tokens = 8192                 # actor_rollout_ref.rollout.max_num_batched_tokens: verl's default, trainer/config/rollout/rollout.yaml:78
+enable_chunked_prefill = true                 # actor_rollout_ref.rollout.enable_chunked_prefill: verl's default, trainer/config/rollout/rollout.yaml:87
+enable_prefix_caching = true                  # actor_rollout_ref.rollout.enable_prefix_caching: verl's default, trainer/config/rollout/rollout.yaml:90
+enforce_eager = false                         # actor_rollout_ref.rollout.enforce_eager: verl's default, trainer/config/rollout/rollout.yaml:52
+enable_sleep_mode = true                      # actor_rollout_ref.rollout.enable_sleep_mode: verl's default, workers/config/rollout.py:268
+logprobs_mode = "processed_logprobs"          # actor_rollout_ref.rollout.logprobs_mode: verl's default, trainer/config/rollout/rollout.yaml:93
+max_num_partial_prefills = 4                  # actor_rollout_ref.rollout.engine_kwargs.vllm.max_num_partial_prefills, line 19
 
 [[precision]]
 name = "bf16"
 label = "BF16"
 baseline = true
 
+# verl makes blocks of 128 x 128 and leaves the routers' gates and lm_head alone; vLLM alone has a scale a tensor
 [[precision]]
 name = "fp8"
-args = { quantization = "fp8" }  # actor_rollout_ref.rollout.quantization, line 16
+args = { quantization = "fp8" }  # actor_rollout_ref.rollout.quantization, line 17
 
 [[model]]
-name = "qwen3-8b"                             # actor_rollout_ref.model.path, line 10
+name = "qwen3-8b"                             # actor_rollout_ref.model.path, line 11
 label = "Qwen3-8B"
 
 [model.checkpoints]
-bf16 = "hf:Qwen/Qwen3-8B"                     # actor_rollout_ref.model.path, line 10
+bf16 = "hf:Qwen/Qwen3-8B"                     # actor_rollout_ref.model.path, line 11
 fp8 = "hf:Qwen/Qwen3-8B"                      # the same weights, quantized as they are loaded
 
 # Read, and not needed for a measurement:
 # training, not the rollout:
-#   algorithm.adv_estimator, line 6
+#   algorithm.adv_estimator, line 7
 # vLLM is what rollbench runs:
-#   actor_rollout_ref.rollout.name, line 11
+#   actor_rollout_ref.rollout.name, line 12
 # computed by the trainer's model after the rollout:
-#   actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu, line 17
+#   actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu, line 18
 "#);
         insta::assert_snapshot!([imported.open.clone(), imported.not_understood.clone()].concat().join("\n"), @r"
 line 21: actor_rollout_ref.rollout.top_p=$TOP_P: $TOP_P is not set in this file
@@ -386,22 +388,22 @@ python3 -m verl.trainer.main_ppo --config-name=ppo_megatron_trainer \
             .split_once("[engine.args]")
             .expect("arguments");
         insta::assert_snapshot!(end, @r#"
-trust_remote_code = true                      # actor_rollout_ref.model.trust_remote_code, line 49
-dtype = "bfloat16"                            # actor_rollout_ref.rollout.dtype: verl's default
-tensor_parallel_size = 2                      # actor_rollout_ref.rollout.tensor_model_parallel_size: verl's default
-data_parallel_size = 2                        # actor_rollout_ref.rollout.data_parallel_size, line 54
-gpu_memory_utilization = 0.5                  # actor_rollout_ref.rollout.gpu_memory_utilization: verl's default
-max_num_batched_tokens = 8192                 # actor_rollout_ref.rollout.max_num_batched_tokens: verl's default
-enable_chunked_prefill = true                 # actor_rollout_ref.rollout.enable_chunked_prefill: verl's default
-enable_prefix_caching = true                  # actor_rollout_ref.rollout.enable_prefix_caching: verl's default
-enforce_eager = false                         # actor_rollout_ref.rollout.enforce_eager: verl's default
-enable_sleep_mode = true                      # actor_rollout_ref.rollout.enable_sleep_mode, line 54
-logprobs_mode = "processed_logprobs"          # actor_rollout_ref.rollout.logprobs_mode: verl's default
-compilation_config.cudagraph_capture_sizes = [1, 2, 4, 8]  # actor_rollout_ref.rollout.cudagraph_capture_sizes, line 54
-enable_expert_parallel = true                 # actor_rollout_ref.rollout.expert_parallel_size, line 54
-max_num_seqs = 128                            # actor_rollout_ref.rollout.engine_kwargs.vllm.max_num_seqs, line 54
-compilation_config.cudagraph_mode = "FULL_DECODE_ONLY"  # actor_rollout_ref.rollout.engine_kwargs.vllm.compilation_config.cudagraph_mode, line 54
-speculative_config.method = "mtp"             # actor_rollout_ref.rollout.engine_kwargs.vllm.speculative_config.method, line 54
+trust_remote_code = true                      # actor_rollout_ref.model.trust_remote_code, line 50
+dtype = "bfloat16"                            # actor_rollout_ref.rollout.dtype: verl's default, trainer/config/rollout/rollout.yaml:43
+tensor_parallel_size = 2                      # actor_rollout_ref.rollout.tensor_model_parallel_size: verl's default, trainer/config/rollout/rollout.yaml:64
+data_parallel_size = 2                        # actor_rollout_ref.rollout.data_parallel_size, line 14
+gpu_memory_utilization = 0.5                  # actor_rollout_ref.rollout.gpu_memory_utilization: verl's default, trainer/config/rollout/rollout.yaml:46
+max_num_batched_tokens = 8192                 # actor_rollout_ref.rollout.max_num_batched_tokens: verl's default, trainer/config/rollout/rollout.yaml:78
+enable_chunked_prefill = true                 # actor_rollout_ref.rollout.enable_chunked_prefill: verl's default, trainer/config/rollout/rollout.yaml:87
+enable_prefix_caching = true                  # actor_rollout_ref.rollout.enable_prefix_caching: verl's default, trainer/config/rollout/rollout.yaml:90
+enforce_eager = false                         # actor_rollout_ref.rollout.enforce_eager: verl's default, trainer/config/rollout/rollout.yaml:52
+enable_sleep_mode = true                      # actor_rollout_ref.rollout.enable_sleep_mode, line 16
+logprobs_mode = "processed_logprobs"          # actor_rollout_ref.rollout.logprobs_mode: verl's default, trainer/config/rollout/rollout.yaml:93
+compilation_config.cudagraph_capture_sizes = [1, 2, 4, 8]  # actor_rollout_ref.rollout.cudagraph_capture_sizes, line 18
+enable_expert_parallel = true                 # actor_rollout_ref.rollout.expert_parallel_size, line 13
+max_num_seqs = 128                            # actor_rollout_ref.rollout.engine_kwargs.vllm.max_num_seqs, line 35
+compilation_config.cudagraph_mode = "FULL_DECODE_ONLY"  # actor_rollout_ref.rollout.engine_kwargs.vllm.compilation_config.cudagraph_mode, line 36
+speculative_config.method = "mtp"             # actor_rollout_ref.rollout.engine_kwargs.vllm.speculative_config.method, line 37
 
 [[precision]]
 name = "bf16"
@@ -413,62 +415,62 @@ baseline = true
 # name = "w8a8"
 
 [[model]]
-name = "qwen3-30b-a3b"                        # actor_rollout_ref.model.path, line 47
+name = "qwen3-30b-a3b"                        # actor_rollout_ref.model.path, line 48
 label = "Qwen3-30B-A3B"
 
 [model.checkpoints]
-bf16 = "/models/Qwen3-30B-A3B"                # actor_rollout_ref.model.path, line 47
+bf16 = "/models/Qwen3-30B-A3B"                # actor_rollout_ref.model.path, line 48
 
 # Read, and not needed for a measurement:
 # training, not the rollout:
-#   algorithm.adv_estimator, line 40
-#   algorithm.filter_groups.enable, line 41
-#   actor_rollout_ref.model.use_remove_padding, line 48
-#   actor_rollout_ref.actor.optim.lr, line 51
-#   actor_rollout_ref.ref.megatron.param_offload, line 52
-#   reward_model.reward_manager, line 53
-#   trainer.logger, line 57
+#   algorithm.adv_estimator, line 41
+#   algorithm.filter_groups.enable, line 42
+#   actor_rollout_ref.model.use_remove_padding, line 49
+#   actor_rollout_ref.actor.optim.lr, line 52
+#   actor_rollout_ref.ref.megatron.param_offload, line 53
+#   reward_model.reward_manager, line 54
+#   trainer.logger, line 58
+#   trainer.device, line 5
 # which prompts are trained on: rollbench makes prompts of the lengths above:
-#   data.train_files, line 42
-# data.gen_batch_size, line 44, decides:
-#   data.train_batch_size, line 43
+#   data.train_files, line 43
+# data.gen_batch_size, line 45, decides:
+#   data.train_batch_size, line 44
 # vLLM is what rollbench runs:
-#   actor_rollout_ref.rollout.name, line 54
+#   actor_rollout_ref.rollout.name, line 8
 # a step is one closed batch either way:
-#   actor_rollout_ref.rollout.mode, line 54
-# said again on line 55:
-#   actor_rollout_ref.rollout.n, line 54
+#   actor_rollout_ref.rollout.mode, line 9
+# said again on line 56:
+#   actor_rollout_ref.rollout.n, line 10
 # only verl's HF rollout reads it:
-#   actor_rollout_ref.rollout.do_sample, line 54
+#   actor_rollout_ref.rollout.do_sample, line 11
 # the workload fixes every length, so the engine never stops earlier:
-#   actor_rollout_ref.rollout.ignore_eos, line 54
+#   actor_rollout_ref.rollout.ignore_eos, line 12
 # memory is given back between steps, not within one:
-#   actor_rollout_ref.rollout.free_cache_engine, line 54
-# actor_rollout_ref.rollout.engine_kwargs.vllm.max_num_seqs, line 54, decides:
-#   actor_rollout_ref.rollout.max_num_seqs, line 54
+#   actor_rollout_ref.rollout.free_cache_engine, line 15
+# actor_rollout_ref.rollout.engine_kwargs.vllm.max_num_seqs, line 35, decides:
+#   actor_rollout_ref.rollout.max_num_seqs, line 17
 # rollbench counts by the engine's statistics: they are always on:
-#   actor_rollout_ref.rollout.disable_log_stats, line 54
-# it is off:
-#   actor_rollout_ref.rollout.calculate_log_probs, line 54
-#   actor_rollout_ref.rollout.nnodes, line 54
+#   actor_rollout_ref.rollout.disable_log_stats, line 19
 # how the trainer sends its weights: rollbench loads them from the checkpoint:
-#   actor_rollout_ref.rollout.load_format, line 54
-#   actor_rollout_ref.rollout.layered_summon, line 54
-#   actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes, line 54
+#   actor_rollout_ref.rollout.load_format, line 22
+#   actor_rollout_ref.rollout.layered_summon, line 23
+#   actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes, line 34
 # what it belongs to is off:
-#   actor_rollout_ref.rollout.mtp.num_speculative_tokens, line 54
+#   actor_rollout_ref.rollout.mtp.num_speculative_tokens, line 27
 # who sends the requests; each engine gets the same share:
-#   actor_rollout_ref.rollout.agent.num_workers, line 54
+#   actor_rollout_ref.rollout.agent.num_workers, line 28
+# it is off:
+#   actor_rollout_ref.rollout.nnodes, line 29
 # the rollout runs on the trainer's devices:
-#   actor_rollout_ref.rollout.n_gpus_per_node, line 54
+#   actor_rollout_ref.rollout.n_gpus_per_node, line 30
 # null, as if it were not said:
-#   actor_rollout_ref.rollout.max_model_len, line 54
+#   actor_rollout_ref.rollout.max_model_len, line 31
 # of validation steps:
-#   actor_rollout_ref.rollout.val_kwargs.temperature, line 54
+#   actor_rollout_ref.rollout.val_kwargs.temperature, line 32
 # computed by the trainer's model after the rollout:
-#   actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu, line 54
+#   actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu, line 33
 # of another engine:
-#   actor_rollout_ref.rollout.engine_kwargs.sglang.attention_backend, line 54
+#   actor_rollout_ref.rollout.engine_kwargs.sglang.attention_backend, line 38
 "#);
         insta::assert_snapshot!([imported.open.clone(), imported.not_understood.clone()].concat().join("\n"), @r"
 line 55: $EXTRA
@@ -563,6 +565,163 @@ line 57: async_training.staleness_threshold=0.5
                 proptest::prop_assert!(planned.is_ok(), "{}\n{}", planned.unwrap_err(), imported.toml);
             }
         }
+    }
+
+    /// The cases with their right values; `true` where a person is asked.
+    #[test]
+    fn cases_get_what_verl_would_get() {
+        let check = |key: &str, values: &str| {
+            format!("# CHECK: actor_rollout_ref.rollout.{key}, line 7: {values} by the branch")
+        };
+        for (case, lines, asks) in [
+            (
+                "settings-in-a-string",
+                vec![
+                    "num_prompts = 64 ".to_owned(),
+                    "output_len = 8192 ".to_owned(),
+                    "\nn = 4 ".to_owned(),
+                ],
+                false,
+            ),
+            (
+                "home-in-a-path",
+                vec!["bf16 = \"${HOME}/models/Qwen3-8B\"".to_owned()],
+                false,
+            ),
+            (
+                "conditional-variables",
+                vec![
+                    check("gpu_memory_utilization", "0.6 or 0.9"),
+                    check("max_num_seqs", "384 or 1024"),
+                ],
+                true,
+            ),
+            (
+                "empty-default",
+                vec!["tensor_parallel_size = 2 ".to_owned()],
+                false,
+            ),
+            (
+                "assignment-in-an-echo",
+                vec!["output_len = 512 ".to_owned()],
+                false,
+            ),
+            (
+                "expert-parallel-twice",
+                vec!["enable_expert_parallel = true ".to_owned()],
+                false,
+            ),
+            (
+                "quantized-by-engine-kwargs",
+                vec![
+                    "args = { quantization = \"bitsandbytes\" }".to_owned(),
+                    "bf16 = \"/models/coder-3b\"".to_owned(),
+                    "bitsandbytes = \"/models/coder-3b\"".to_owned(),
+                ],
+                false,
+            ),
+            (
+                "rollout-on-its-own-devices",
+                vec!["replicas = 1 ".to_owned()],
+                false,
+            ),
+            (
+                "unknown-batch",
+                vec!["# num_prompts = ".to_owned(), "# replicas = ".to_owned()],
+                true,
+            ),
+            (
+                "two-commands",
+                vec!["num_prompts = 512 ".to_owned(), "\nn = 8 ".to_owned()],
+                true,
+            ),
+        ] {
+            let file = format!("{}/tests/cases/verl/{case}.sh", env!("CARGO_MANIFEST_DIR"));
+            let text = std::fs::read_to_string(file).expect("a case");
+            let imported = import("run.sh", &text).expect("imports");
+            planned(&imported.toml).unwrap_or_else(|error| panic!("{case}: {error}"));
+            for line in lines {
+                assert_eq!(
+                    imported.toml.matches(&line).count(),
+                    1,
+                    "{case}: {line}\n{}",
+                    imported.toml
+                );
+            }
+            let asked = !(imported.open.is_empty() && imported.not_understood.is_empty());
+            assert_eq!(
+                asked, asks,
+                "{case}: {:?} {:?}",
+                imported.open, imported.not_understood
+            );
+        }
+    }
+
+    #[test]
+    fn what_streams_has_no_closed_batch() {
+        let script = "python3 -m verl.experimental.fully_async_policy.fully_async_main data.train_batch_size=0 data.gen_batch_size=1 \
+                      actor_rollout_ref.rollout.n=16 rollout.nnodes=2 rollout.n_gpus_per_node=8";
+        let imported = import("run.sh", script).expect("imports");
+        assert!(
+            !imported.toml.contains("\nnum_prompts"),
+            "{}",
+            imported.toml
+        );
+        assert!(
+            imported.toml.contains("\nreplicas = 8 "),
+            "{}",
+            imported.toml
+        );
+        insta::assert_snapshot!(imported.open.join("\n"), @"line 1: data.gen_batch_size=1: fully asynchronous training streams and has no closed batch: give --num-prompts");
+    }
+
+    #[test]
+    fn a_composed_configuration_tells_only_what_somebody_chose() {
+        let config = "data:\n  train_batch_size: 64\n  max_prompt_length: 100\nactor_rollout_ref:\n  model:\n    path: /m/a\n  rollout:\n    name: vllm\n    \
+                      prompt_length: ${oc.select:data.max_prompt_length,512}\n    n: ${mine:5}\n    brand_new: 1\n    newer: 2\n    max_num_seqs: 99\n";
+        let source = Source {
+            file: "config.yaml",
+            text: config,
+            verl_defaults: None,
+        };
+        let imported = import_composed(
+            &source,
+            "- data.train_batch_size=64\n- +actor_rollout_ref.rollout.newer=2\n",
+        )
+        .expect("imports");
+        assert!(
+            imported.toml.contains("input_len = 100 "),
+            "{}",
+            imported.toml
+        );
+        assert!(
+            imported.toml.contains("max_num_seqs = 99 "),
+            "{}",
+            imported.toml
+        );
+        insta::assert_snapshot!([imported.open, imported.not_understood].concat().join("\n"), @r"
+line 10: actor_rollout_ref.rollout.n=${mine:5}: ${mine:5} leads nowhere in this file
+line 12: actor_rollout_ref.rollout.newer=2
+");
+    }
+
+    #[test]
+    fn another_versions_defaults_are_taken() {
+        let source = Source {
+            file: "run.sh",
+            text: "data.train_batch_size=64\n",
+            verl_defaults: Some((
+                "old.yaml",
+                "calculate_log_probs: False\nmax_num_seqs: 1024\ntensor_model_parallel_size: 2\nn: 1\n",
+            )),
+        };
+        let imported = super::import(&source).expect("imports");
+        assert!(imported.toml.contains("# no logprobs: actor_rollout_ref.rollout.calculate_log_probs: verl's default, old.yaml:1"), "{}", imported.toml);
+        assert!(
+            imported.toml.contains("max_num_seqs = 1024 "),
+            "{}",
+            imported.toml
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod rest;
 mod script;
 mod settings;
 mod shell;
+mod timings;
 mod toml;
 mod trace;
 mod workload;
@@ -18,6 +19,7 @@ mod yaml;
 
 pub(crate) use defaults::engine_defaults;
 pub(crate) use import::{ImportError, Source, import, import_composed, import_traced};
+pub(crate) use timings::step_time;
 pub(crate) use trace::TraceError;
 
 /// What the rollout's settings begin with.

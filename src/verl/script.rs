@@ -95,6 +95,12 @@ impl Way {
         match chosen {
             Some(chosen) => {
                 way.add(chosen);
+                if let Some(script) = other_script(chosen) {
+                    let line = chosen.line;
+                    way.not_understood.push(format!(
+                        "line {line}: {script} is given these settings and may have its own: not read (--trace runs it)"
+                    ));
+                }
                 for other in trainers
                     .iter()
                     .filter(|other| !std::ptr::eq(**other, chosen))
@@ -306,6 +312,13 @@ fn is_trainer(call: &Call) -> bool {
         .any(|word| said(&word.value, 0).is_some_and(is_ours))
 }
 
+/// A script that is called with settings, rather than a program.
+fn other_script(call: &Call) -> Option<String> {
+    let words = call.words.iter().map(|word| word.value.to_string());
+    let named = words.take(2).find(|word| word.ends_with(".sh"));
+    named.filter(|name| !name.contains('='))
+}
+
 /// Not one that only evaluates or generates.
 fn trains(call: &Call) -> bool {
     let words = || call.words.iter().map(|word| word.value.to_string());
@@ -431,7 +444,7 @@ mod tests {
 
     #[test]
     fn what_the_caller_decides_keeps_every_value() {
-        insta::assert_snapshot!(becomes("X=1\nif [ \"$D\" = npu ]; then X=2; fi", "$X"), @"3 or 2 or 1");
+        insta::assert_snapshot!(becomes("X=1\nif [ \"$D\" = npu ]; then X=2; fi", "$X"), @"1 or 2");
         insta::assert_snapshot!(becomes("case $D in a) X=1;; b) X=2;; *) X=3;; esac", "$X"), @"3 or 2 or 1");
         insta::assert_snapshot!(becomes("[ -z \"$X\" ] && X=4", "$X"), @"4");
         insta::assert_snapshot!(becomes("if [ -n \"$N\" ]; then X=$N; else X=4; fi", "$X"), @"4");
@@ -468,6 +481,10 @@ data.n=2 (2)
         insta::assert_snapshot!(shown("srun bash -c \"python3 -m verl.trainer.main_ppo data.n=3 data.m=$M\""), @r"
 data.n=3 (1)
 ? line 1: data.m=$M: $M is not set in this file
+");
+        insta::assert_snapshot!(shown("exec bash \"$(dirname $0)/other.sh\" data.n=1"), @r"
+data.n=1 (1)
+! line 1: ./other.sh is given these settings and may have its own: not read (--trace runs it)
 ");
         insta::assert_snapshot!(shown("data.n=1\n  +data.m='2'\n"), @r"
 data.n=1 (1)

@@ -198,7 +198,11 @@ fn replicas(
 fn sampling(settings: &Settings<'_>, out: &mut String) {
     let _ = writeln!(out, "\n[workload.sampling]");
     for name in ["temperature", "top_p", "top_k"] {
-        if let Some(setting) = settings.value(&[&format!("{ROLLOUT}{name}")]) {
+        if let Some(mut setting) = settings.value(&[&format!("{ROLLOUT}{name}")]) {
+            let is_number = |text: &String| text.parse::<f64>().is_ok_and(f64::is_finite);
+            if let Some(text) = setting.value.take_if(|text| !is_number(text)) {
+                settings.ask(format!("{}: {text} is no number", setting.origin));
+            }
             put_setting(out, name, &setting);
         }
     }

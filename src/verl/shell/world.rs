@@ -1,6 +1,7 @@
 //! The state of the shell on one way through the script.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use super::value::Value;
 
@@ -83,7 +84,8 @@ pub(super) enum Flow {
 /// One way through the script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct World {
-    pub(super) variables: BTreeMap<String, Variable>,
+    /// Worlds share them until one sets something.
+    pub(super) variables: Rc<BTreeMap<String, Variable>>,
     /// What `local` hid, for each function that is being called.
     pub(super) hidden: Vec<BTreeMap<String, Option<Variable>>>,
     /// Absent outside functions before `set --`: they are the caller's.
@@ -104,7 +106,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new() -> Self {
         Self {
-            variables: BTreeMap::new(),
+            variables: Rc::default(),
             hidden: Vec::new(),
             arguments: None,
             calls: Vec::new(),
@@ -122,18 +124,20 @@ impl World {
     }
 
     pub(super) fn set(&mut self, name: &str, variable: Variable) {
-        self.variables.insert(name.to_owned(), variable);
+        Rc::make_mut(&mut self.variables).insert(name.to_owned(), variable);
     }
 
     /// What a branch knows of a variable of the caller's.
     pub(super) fn assume(&mut self, name: &str, value: Value) {
-        self.variables
+        Rc::make_mut(&mut self.variables)
             .entry(name.to_owned())
             .or_insert(Variable::Scalar(value));
     }
 
     pub(super) fn unset(&mut self, name: &str) {
-        self.variables.remove(name);
+        if self.variables.contains_key(name) {
+            Rc::make_mut(&mut self.variables).remove(name);
+        }
     }
 
     /// `local`: the variable is given back when the function ends.
@@ -141,7 +145,7 @@ impl World {
         let before = self.variables.get(name).cloned();
         if let Some(hidden) = self.hidden.last_mut() {
             hidden.entry(name.to_owned()).or_insert(before);
-            self.variables
+            Rc::make_mut(&mut self.variables)
                 .insert(name.to_owned(), Variable::Scalar(Value::default()));
         }
     }

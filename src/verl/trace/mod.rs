@@ -44,7 +44,7 @@ pub(super) fn trace(script: &Path) -> Result<Traced, TraceError> {
 }
 
 fn trace_for(script: &Path, limit: Duration) -> Result<Traced, TraceError> {
-    let recorders = Recorders::create()?;
+    let recorders = Recorders::create(&String::from_utf8_lossy(&std::fs::read(script)?))?;
     let errors = recorders.folder().join("stderr");
     let child = spawned(&recorders, script, File::create(&errors)?)?;
     let ended = wait(child, limit)?;
@@ -188,11 +188,11 @@ mod tests {
              srun bash -c 'python3 -m verl.trainer.main_ppo data.x=1'\n"
         ), @r"
 mkdir -p made
-nvidia-smi -L
 no-such-program b
-tee log
+nvidia-smi -L
 python3 -m main a=b n=$(wc ...) d=$(dirname ...)/x h=${HOME}/m
 python3 -m verl.trainer.main_ppo data.x=1
+tee log
 ");
     }
 

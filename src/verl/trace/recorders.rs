@@ -39,7 +39,8 @@ pub(super) struct Recorders {
 }
 
 impl Recorders {
-    pub(super) fn create() -> io::Result<Self> {
+    /// For what stands in the script `text`; the shell calls a recorder also for what it does not find.
+    pub(super) fn create(text: &str) -> io::Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("rollbench-trace-")
             .tempdir()?;
@@ -69,10 +70,14 @@ impl Recorders {
             fs::create_dir(folder)?;
         }
         recorders.write_scripts()?;
-        let mut names: BTreeSet<String> = ALWAYS.map(str::to_owned).into();
+        let part = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+'));
+        let said: BTreeSet<&str> = text.split(part).collect();
+        let always = ALWAYS.into_iter().chain(REAL).chain(["bash", "sh"]);
+        let mut names: BTreeSet<String> = always.map(str::to_owned).collect();
         for folder in &search {
             let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-            names.extend(entries.filter_map(|entry| entry.file_name().into_string().ok()));
+            let found = entries.filter_map(|entry| entry.file_name().into_string().ok());
+            names.extend(found.filter(|name| said.contains(name.as_str())));
         }
         for name in names {
             let link = recorders.programs().join(&name);

@@ -8,6 +8,7 @@ value of the two configurations. The environment is empty but for PATH, HOME, US
 """
 
 import collections
+import concurrent.futures
 import os
 import pathlib
 import re
@@ -40,21 +41,26 @@ def open_names(toml):
 
 def compared(rollbench, script, root):
     """What kind of pair it is, and the differences."""
-    code, read, said = imported(rollbench, script, root)
-    traced_code, traced, traced_said = imported(rollbench, script, root, "--trace")
+    try:
+        code, read, said = imported(rollbench, script, root)
+        traced_code, traced, traced_said = imported(rollbench, script, root, "--trace")
+    except subprocess.TimeoutExpired:
+        return "takes too long", []
     if code == 2 and traced_code == 2:
         engine = "rollout engine is" in said and "rollout engine is" in traced_said
         return ("another engine" if engine else "both refuse"), [said.splitlines()[0], traced_said.splitlines()[0]]
     if code == 2 or traced_code == 2:
         which = "only the trace" if code == 2 else "only the reading"
         return f"{which} has values", [(said if code == 2 else traced_said).splitlines()[0]]
+    # The reading leaves the folder where it runs a name.
+    traced = traced.replace(str(root.resolve()), "${PWD}")
     ours, theirs = flat(tomllib.loads(read)), flat(tomllib.loads(traced))
     names = open_names(read) | open_names(traced)
     differences, silent = [], False
     for key in sorted(set(ours) | set(theirs)):
         if ours.get(key) == theirs.get(key):
             continue
-        named = key.split(".")[-1] in names or ("precision" in key and ("not understood" in said or "CHECK" in read))
+        named = key.split(".")[-1] in names or (key.startswith(".model") and "bf16" in names) or ("precision" in key and ("not understood" in said or "CHECK" in read))
         silent |= not named
         differences.append(f"{key}: read {ours.get(key)!r}, traced {theirs.get(key)!r}{'' if named else ' (SILENT)'}")
     if not differences:
@@ -65,11 +71,17 @@ def compared(rollbench, script, root):
 def main():
     rollbench, *folders = sys.argv[1:]
     kinds = collections.defaultdict(list)
-    for folder in map(pathlib.Path, folders):
-        for script in sorted(folder.rglob("*.sh")):
-            if re.search(r"actor_rollout_ref\.", script.read_text(errors="replace")):
-                kind, differences = compared(os.path.abspath(rollbench), script.resolve(), folder)
-                kinds[kind].append((script, differences))
+    pairs = [
+        (script.resolve(), folder)
+        for folder in map(pathlib.Path, folders)
+        for script in sorted(folder.rglob("*.sh"))
+        if re.search(r"actor_rollout_ref\.", script.read_text(errors="replace"))
+    ]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        results = pool.map(lambda pair: compared(os.path.abspath(rollbench), *pair), pairs)
+        for (script, _), (kind, differences) in zip(pairs, results):
+            kinds[kind].append((script, differences))
+            print(kind, script, *differences, sep="\n    ", file=sys.stderr, flush=True)
     for kind, scripts in sorted(kinds.items(), key=lambda item: -len(item[1])):
         print(f"{len(scripts):4} {kind}")
     for kind, scripts in sorted(kinds.items()):
