@@ -315,7 +315,9 @@ fn is_trainer(call: &Call) -> bool {
 /// A script that is called with settings, rather than a program.
 fn other_script(call: &Call) -> Option<String> {
     let words = call.words.iter().map(|word| word.value.to_string());
-    let named = words.take(2).find(|word| word.ends_with(".sh"));
+    let named = words
+        .take(2)
+        .find(|word| word.rsplit_once('.').is_some_and(|(_, end)| end == "sh"));
     named.filter(|name| !name.contains('='))
 }
 
