@@ -138,6 +138,12 @@ pub(crate) enum Command {
     /// are those of `vllm bench serve`. Results are written to benchmark_results/ as by `run --online`.
     #[command(after_long_help = LOAD_EXAMPLES)]
     Load(Box<LoadArgs>),
+    /// Measure how far each precision's policy is from the baseline's, without its speed: is it safe to train on?
+    ///
+    /// Each quantized cell answers real prompts with log-probabilities; the baseline answers the same and scores all of
+    /// them. The mismatch, over the floor that the baseline has against itself, gets a verdict by the thresholds that
+    /// trainers use. `run --fidelity` does the same after its blocks. docs/fidelity.md explains every number.
+    Fidelity(Box<FidelityArgs>),
     /// Predict the makespan and the speed-up of a batch that was not run, from measured steps with a tail
     ///
     /// From when each sequence ended in the measured steps follow the costs of an iteration, a token, a token of context
@@ -279,6 +285,25 @@ pub(crate) struct SummarizeArgs {
     pub write: bool,
 }
 
+/// `fidelity`.
+#[derive(Debug, Args)]
+pub(crate) struct FidelityArgs {
+    /// What to measure.
+    #[command(flatten)]
+    pub matrix: MatrixArgs,
+
+    /// Measure nothing: read a training run's own log-probabilities, JSON Lines with `rollout_log_probs` and
+    /// `old_log_probs`
+    #[arg(long, value_name = "FILE", help_heading = "Control")]
+    pub trainer: Option<PathBuf>,
+    /// Go on with an interrupted measurement: what is complete is kept
+    #[arg(long, help_heading = "Control")]
+    pub resume: bool,
+    /// Print JSON instead of text
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}
+
 /// `compare`.
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
@@ -292,6 +317,10 @@ pub(crate) struct CompareArgs {
     /// that cannot be decided: conditions differ, a number is not valid, or there is no interval
     #[arg(long, value_name = "PERCENT", value_parser = parse_share)]
     pub fail_above: Option<f64>,
+    /// Exit with 4 if the mismatch of a cell of NEW (excess of k3_kl over its floor, nats a token) is beyond this, such as
+    /// 0.01; with 1 where its interval does not tell
+    #[arg(long, value_name = "NATS")]
+    pub max_kl: Option<f64>,
     /// Give a ratio, with the difference beside it, also where two cells were measured under different conditions;
     /// nothing is claimed of it
     #[arg(long)]

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 
 use clap::CommandFactory as _;
 
-use crate::cli::{Cli, Command, FanOutArg, MatrixArgs, ResumeArg, RunArgs, SchemaOf};
+use crate::cli::{Cli, Command, FanOutArg, FidelityArgs, MatrixArgs, ResumeArg, RunArgs, SchemaOf};
 use crate::commands;
 use crate::config::{self, FanOut, LoadRequest};
 use crate::device::Platform;
@@ -42,6 +42,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, CommandError> {
                 fail_above: args.fail_above,
                 although_different: args.although_different,
             },
+            args.max_kl,
             format(args.markdown, false, args.json),
         ),
         Command::Load(args) => commands::load::run(&load::options(*args, &environment())?),
@@ -68,6 +69,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, CommandError> {
             args.out.as_deref(),
             args.verl_defaults.as_deref(),
         ),
+        Command::Fidelity(args) => fidelity(*args),
         Command::Schema { of } => schema(of),
         Command::Completions { shell } => completions(shell),
     }
@@ -92,6 +94,19 @@ fn run_or_less(args: RunArgs) -> Result<Exit, CommandError> {
         resume(args.resume),
         format(false, false, args.json),
     )
+}
+
+fn fidelity(args: FidelityArgs) -> Result<Exit, CommandError> {
+    let format = format(false, false, args.json);
+    if let Some(file) = &args.trainer {
+        return commands::fidelity::trainer(file, format);
+    }
+    let resume = if args.resume {
+        Resume::Same
+    } else {
+        Resume::No
+    };
+    commands::fidelity::run(&matrix(args.matrix)?, resume, format)
 }
 
 /// What the matrix flags, the environment and the machine say.

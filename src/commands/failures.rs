@@ -31,7 +31,7 @@ impl From<ExecuteError> for CommandError {
     fn from(error: ExecuteError) -> Self {
         match error {
             ExecuteError::Store(error) => error.into(),
-            ExecuteError::Requests(_) => Self::new(Exit::Usage, error),
+            ExecuteError::Requests(_) | ExecuteError::Fidelity(_) => Self::new(Exit::Usage, error),
         }
     }
 }

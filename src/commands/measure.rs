@@ -50,6 +50,8 @@ impl Place {
 pub(crate) enum On {
     /// Engines that are started for it, with this interpreter.
     Own(PathBuf),
+    /// The same, but its fidelity is measured instead of its blocks.
+    Fidelity(PathBuf),
     /// A server that runs already, on a machine that may be another one.
     Attached(Box<AttachedEngine>),
 }
@@ -64,6 +66,11 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
+    /// Whether what follows may begin.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.closed.is_ok() && self.tally.interrupted.is_none()
+    }
+
     /// The exit code of a command that did nothing else.
     pub(crate) fn exit(&self) -> Exit {
         match self.tally {
@@ -97,7 +104,7 @@ pub(crate) async fn measure(
     let session = execute::session(run_dir.id(), plan, redact::argv(&argv));
     let mut store = Store::open_results(&place.results, &session)?;
     let machine = match &on {
-        On::Own(python) => Some(machine(plan, python, place)?),
+        On::Own(python) | On::Fidelity(python) => Some(machine(plan, python, place)?),
         On::Attached(_) => None,
     };
     let (events, stream) = EventSink::channel();
@@ -114,6 +121,7 @@ pub(crate) async fn measure(
     };
     let outcome = match (on, plan.settings.run.mode) {
         (On::Attached(server), _) => execute::execute(run, &mut store, &*server).await,
+        (On::Fidelity(_), _) => execute::fidelity(run, &store, &OfflineEngine::new(&run_dir)).await,
         (On::Own(_), Mode::Offline) => {
             execute::execute(run, &mut store, &OfflineEngine::new(&run_dir)).await
         }

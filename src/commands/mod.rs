@@ -5,6 +5,7 @@ mod common;
 pub(crate) mod compare;
 pub(crate) mod diagnostic;
 mod failures;
+pub(crate) mod fidelity;
 pub(crate) mod import_verl;
 pub(crate) mod lengths;
 pub(crate) mod load;

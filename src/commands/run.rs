@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use super::measure::{On, Place, measure};
+use super::measure::{Measured, On, Place, measure};
 use super::{common, summarize};
 use crate::config::{LoadRequest, Origin, Settings, Sourced};
 use crate::error::{CommandError, Exit};
 use crate::execute::Resume;
 use crate::output::note;
+use crate::plan::Plan;
 use crate::process::{Interrupt, leftovers};
 use crate::record::{CellRecord, Found, read_results};
 use crate::report::Format;
@@ -23,6 +24,25 @@ pub(crate) fn run(
     common::block_on(run_matrix(request, resume, format))
 }
 
+/// Measures fidelity and nothing else: no block is run, and the records of steps stay as they are.
+pub(super) async fn fidelity_alone(
+    request: &LoadRequest,
+    resume: Resume,
+    format: Format,
+) -> Result<Exit, CommandError> {
+    let mut settings = common::settings(request)?;
+    settings.run.fidelity.measure = true;
+    let interrupt = Interrupt::install().map_err(anyhow::Error::from)?;
+    sweep_dead_runs();
+    let Some(python) = common::engine_python(&settings, &interrupt).await? else {
+        return Ok(interrupt.signal().map_or(Exit::Done, Exit::Signal));
+    };
+    let plan = plan(settings, request)?;
+    let place = Place::of_run(&plan.settings.out.value);
+    let measured = measure(&plan, On::Fidelity(python), &place, resume, &interrupt).await?;
+    finish(measured, &place, format)
+}
+
 async fn run_matrix(
     request: &LoadRequest,
     resume: Resume,
@@ -36,16 +56,11 @@ async fn run_matrix(
         return Ok(interrupt.signal().map_or(Exit::Done, Exit::Signal));
     };
     let (settings, request) = common::counted(settings, request, &python)?;
-    let plan = common::plan(settings, &request)?;
-    if let Some(failure) = super::plan::nothing_runs(&plan) {
-        return Err(failure);
-    }
-    for line in &plan.notes {
-        note(format!("note: {line}"));
-    }
+    let mut plan = plan(settings, &request)?;
     let place = Place::of_run(&plan.settings.out.value);
-    let mut measured = measure(&plan, On::Own(python.clone()), &place, resume, &interrupt).await?;
-    if measured.closed.is_ok() && measured.tally.interrupted.is_none() {
+    let own = || On::Own(python.clone());
+    let mut measured = measure(&plan, own(), &place, resume, &interrupt).await?;
+    if measured.goes_on() {
         // The same session in a second stage: what is complete is kept, as when a run is resumed.
         if let Some(blocks) = second_stage(&plan.settings, &place.results)? {
             let mut settings = plan.settings.clone();
@@ -57,13 +72,33 @@ async fn run_matrix(
                     origin: Origin::Derived("what --until needs"),
                 },
             );
-            let plan = common::plan(settings, &request)?;
+            plan = common::plan(settings, &request)?;
             let first = measured.tally;
-            measured = measure(&plan, On::Own(python), &place, Resume::Same, &interrupt).await?;
-            measured.tally.failed += first.failed;
-            measured.tally.spoiled += first.spoiled;
+            measured = measure(&plan, own(), &place, Resume::Same, &interrupt).await?;
+            measured.tally.add(first);
         }
     }
+    if measured.goes_on() && plan.settings.run.fidelity.measure {
+        let blocks = measured.tally;
+        measured = measure(&plan, On::Fidelity(python), &place, resume, &interrupt).await?;
+        measured.tally.add(blocks);
+    }
+    finish(measured, &place, format)
+}
+
+/// The plan, its notes said; refused if nothing of it would run.
+fn plan(settings: Settings, request: &LoadRequest) -> Result<Plan, CommandError> {
+    let plan = common::plan(settings, request)?;
+    if let Some(failure) = super::plan::nothing_runs(&plan) {
+        return Err(failure);
+    }
+    for line in &plan.notes {
+        note(format!("note: {line}"));
+    }
+    Ok(plan)
+}
+
+fn finish(measured: Measured, place: &Place, format: Format) -> Result<Exit, CommandError> {
     let shown = summarize::show(&place.results, format);
     let exit = measured.exit();
     measured.closed?;

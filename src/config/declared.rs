@@ -155,6 +155,30 @@ settings! {
     /// Log-probabilities asked for per token; 0: the sampled token's
     LOGPROBS: Option<u32> = Setting::whole("workload.sampling.logprobs", 0, 1_000);
 
+    /// Measure fidelity after the blocks: how far each precision's policy is from the baseline's, and whether trainers accept that
+    ///
+    /// In engine starts of their own, each cell one a block. `rollbench fidelity` measures it alone.
+    FIDELITY: bool = Setting::switch("fidelity.measure").flag("Fidelity", "--fidelity").shown(Shown::Said);
+    /// Sampled tokens of a cell, at most: the more, the narrower the interval
+    FIDELITY_TOKENS: u64 = Setting::whole("fidelity.tokens", 100, 100_000_000).flag("Fidelity", "--fidelity-tokens <TOKENS>")
+        .default("20000").shown(Shown::Said);
+    /// Most tokens of a response
+    FIDELITY_OUTPUT_LEN: Option<u32> = Setting::whole("fidelity.output_len", 1, MAX_TOKENS)
+        .flag("Fidelity", "--fidelity-output-len <TOKENS>").default_words("256, less where --fidelity-tokens is small")
+        .shown(Shown::Said);
+    /// Your prompts instead of the built-in problems: JSON Lines (prompt, text, messages, prompt_token_ids, ShareGPT, verl's dumps) or verl's parquet
+    PROMPTS: Option<String> = Setting::path("fidelity.prompts").flag("Fidelity", "--prompts <FILE>").shown(Shown::Said);
+    /// How many of the best tokens are kept at each position
+    FIDELITY_BEST: u32 = Setting::whole("fidelity.best", 1, 200).default("20").shown(Shown::Said);
+    /// Quantized cells score the baseline's samples too, in one more engine start each
+    BOTH_WAYS: bool = Setting::switch("fidelity.both_ways").flag("Fidelity", "--both-ways").shown(Shown::Said);
+    /// Check the answers: the share that is right, beside the baseline's
+    SCORE: bool = Setting::switch("fidelity.score").flag("Fidelity", "--score").shown(Shown::Said);
+    /// Excess of k3_kl over the floor below which a policy is as the baseline's, in nats a token
+    AS_BASELINE: f64 = Setting::number("fidelity.as_baseline", nats).default("0.001").shown(Shown::Said);
+    /// Excess beyond which no importance correction helps
+    CORRECTABLE: f64 = Setting::number("fidelity.correctable", nats).default("0.01").shown(Shown::Said);
+
     /// The Python that has vLLM, or `managed` for an environment of rollbench's own (CPU)
     PYTHON: String = Setting::path("engine.python").flag("Engine", "--python <PYTHON>").default("python3");
     /// Whether an engine's workers may be Ray's, which rollbench can neither end nor prove gone
@@ -199,6 +223,10 @@ pub(super) fn seconds(s: f64) -> Result<(), &'static str> {
 /// Also what an engine's `gpu_memory_utilization` must be.
 pub(super) fn share_of_memory(share: f64) -> Result<(), &'static str> {
     check(share > 0.0 && share <= 1.0, "above 0 and at most 1")
+}
+
+fn nats(limit: f64) -> Result<(), &'static str> {
+    check(limit > 0.0 && limit.is_finite(), "above 0")
 }
 
 fn finite(number: f64) -> Result<(), &'static str> {

@@ -7,6 +7,7 @@ pub(crate) mod declared;
 mod diagnostic;
 mod document;
 mod expand;
+mod fidelity;
 mod flags;
 mod layer;
 mod like_verl;
@@ -32,7 +33,9 @@ mod workload;
 mod tests;
 
 pub(crate) use diagnostic::ConfigErrors;
+pub(crate) use fidelity::FidelitySettings;
 pub(crate) use flags::{BatchFlags, Given, MatrixFlags, OnlineFlags};
+
 pub(crate) use load::load;
 pub(crate) use online::online_flags;
 pub(crate) use pacing::LoadPoint;

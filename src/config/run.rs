@@ -6,13 +6,15 @@ use std::path::PathBuf;
 use super::cells;
 use super::context::Context;
 use super::declared::{
-    BLOCKS, CALIBRATE, COLD_STARTS, FAN_OUT, GATE_TIMEOUT, MAX_BLOCKS, MODE, MODEL_BASE, OUT,
-    PYTHON, SEED, SMALLEST_EFFECT, START, STEPS, UNTIL, WARMUP,
+    AS_BASELINE, BLOCKS, BOTH_WAYS, CALIBRATE, COLD_STARTS, CORRECTABLE, FAN_OUT, FIDELITY,
+    FIDELITY_BEST, FIDELITY_OUTPUT_LEN, FIDELITY_TOKENS, GATE_TIMEOUT, MAX_BLOCKS, MODE,
+    MODEL_BASE, OUT, PROMPTS, PYTHON, SCORE, SEED, SMALLEST_EFFECT, START, STEPS, UNTIL, WARMUP,
 };
 use super::diagnostic::Diagnostics;
 use super::values::Values;
-use super::{OnlineSettings, Origin, Python, RunSettings, Sourced, Start};
+use super::{FidelitySettings, OnlineSettings, Origin, Python, RunSettings, Sourced, Start};
 use crate::record::Inference;
+use crate::stats::fidelity::Thresholds;
 
 /// Blocks of the first stage of `--until`: always the same, since its coverage rests on that.
 const FIRST_BLOCKS: u32 = 6;
@@ -46,6 +48,23 @@ pub(super) fn run(
             values.get(&START)
         },
         gate_timeout: values.get(&GATE_TIMEOUT).0,
+        fidelity: fidelity(values),
+    }
+}
+
+fn fidelity(values: &Values) -> FidelitySettings {
+    FidelitySettings {
+        measure: values.get(&FIDELITY),
+        tokens: values.get(&FIDELITY_TOKENS),
+        output_len: values.get(&FIDELITY_OUTPUT_LEN),
+        prompts: values.get(&PROMPTS).map(PathBuf::from),
+        best: values.get(&FIDELITY_BEST),
+        both_ways: values.get(&BOTH_WAYS),
+        score: values.get(&SCORE),
+        thresholds: Thresholds {
+            as_baseline: values.get(&AS_BASELINE),
+            correctable: values.get(&CORRECTABLE),
+        },
     }
 }
 

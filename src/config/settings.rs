@@ -215,6 +215,8 @@ pub(crate) struct RunSettings {
     pub start: Start,
     /// How long the device gate waits for memory to come back.
     pub gate_timeout: Duration,
+    /// How fidelity is measured after the blocks.
+    pub fidelity: super::FidelitySettings,
 }
 
 impl Settings {

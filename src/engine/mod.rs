@@ -23,6 +23,7 @@ mod watch;
 
 pub(crate) use attached::AttachedEngine;
 pub(crate) use client::Client;
+pub(crate) use offline::{Counted, FidelityJob};
 pub use offline::{OfflineEngine, OfflineSession};
 pub(crate) use probe::{Probe, probe};
 pub use server::{ServerEngine, ServerSession};

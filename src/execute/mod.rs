@@ -1,9 +1,11 @@
 //! Runs a plan: engine start after engine start, each step safe on disk before the next begins, every engine ended and
 //! accounted for. Interrupts, full disks and failing cells end a start, never the results.
 
+mod beside;
 mod describe;
 mod disk;
 mod environment;
+mod fidelity;
 mod quantization;
 mod requests;
 mod start;
@@ -11,6 +13,7 @@ mod start;
 use std::path::PathBuf;
 
 pub(crate) use describe::session;
+pub(crate) use fidelity::{FidelityError, fidelity};
 
 use crate::device::Gate;
 use crate::engine::Engine;
@@ -73,6 +76,9 @@ pub(crate) enum ExecuteError {
     /// A refused resume, or a defect.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Fidelity cannot be measured.
+    #[error(transparent)]
+    Fidelity(#[from] FidelityError),
     /// The workload cannot be made.
     #[error("cannot make the requests")]
     Requests(#[from] RequestsError),
@@ -91,6 +97,14 @@ pub(crate) struct Tally {
     pub kept: u32,
     /// The signal that ended it early; absent if none did.
     pub interrupted: Option<i32>,
+}
+
+impl Tally {
+    /// Counts what an earlier part of the same command failed at.
+    pub(crate) fn add(&mut self, earlier: Self) {
+        self.failed += earlier.failed;
+        self.spoiled += earlier.spoiled;
+    }
 }
 
 /// What came of an execution.

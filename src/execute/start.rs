@@ -119,7 +119,7 @@ pub(crate) async fn run<E: Engine>(
 fn fatal(error: &ExecuteError, log: &Path) -> Failure {
     let (kind, hint) = match error {
         ExecuteError::Store(error) => (FailureKind::Engine, error.hint()),
-        ExecuteError::Requests(_) => (FailureKind::Arguments, None),
+        ExecuteError::Requests(_) | ExecuteError::Fidelity(_) => (FailureKind::Arguments, None),
     };
     failure(Phase::Load, kind, chain(error), hint, log)
 }
@@ -139,7 +139,7 @@ async fn attempt<E: Engine>(
         let open = tokio::select! {
             biased;
             signal = run.interrupt.first() => return Ok(interrupted(events, signal)),
-            open = open_gate(run, machine, cell, writer.start_mut(), events, &log) => open,
+            open = surroundings(run, machine, cell, writer.start_mut(), events, &log) => open,
         };
         if let Err(failure) = open {
             writer.start_mut().failure = Some(failure);
@@ -149,7 +149,7 @@ async fn attempt<E: Engine>(
             phase: Phase::Launch,
         });
     }
-    let launched = match launch(run, cell, writer.start(), &log) {
+    let launched = match launch(run, cell, &writer.start().id, &log) {
         Ok(launch) => tokio::select! {
             biased;
             signal = run.interrupt.first() => return Ok(interrupted(events, signal)),
@@ -380,7 +380,7 @@ fn head(run: &Run<'_>, cell: &PlannedCell, slot: &Slot) -> EngineStart {
         None => BTreeMap::new(),
     };
     EngineStart {
-        id: format!("{:012x}", rand::random::<u64>() >> 16),
+        id: new_id(),
         session: run.session.id.clone(),
         block: slot.block,
         position: slot.position,
@@ -402,6 +402,11 @@ fn head(run: &Run<'_>, cell: &PlannedCell, slot: &Slot) -> EngineStart {
     }
 }
 
+/// Of an engine start: unique enough to name its files.
+pub(super) fn new_id() -> String {
+    format!("{:012x}", rand::random::<u64>() >> 16)
+}
+
 fn configured_env(cell: &PlannedCell) -> BTreeMap<String, String> {
     cell.settings
         .env
@@ -411,13 +416,13 @@ fn configured_env(cell: &PlannedCell) -> BTreeMap<String, String> {
 }
 
 /// Everything that the engine needs to be started, its private folder and its log's place made.
-fn launch(
+pub(super) fn launch(
     run: &Run<'_>,
     cell: &PlannedCell,
-    start: &EngineStart,
+    id: &str,
     log: &Path,
 ) -> Result<Launch, Failure> {
-    let scratch = run.run_dir.path().join(&start.id);
+    let scratch = run.run_dir.path().join(id);
     make_room(&scratch, log).map_err(|error| {
         let message = format!("{error}: {}", error.source);
         failure(Phase::Launch, FailureKind::Spawn, message, None, log)
@@ -481,8 +486,8 @@ fn failure(
     }
 }
 
-/// Waits until the engine can have the memory that it will ask for, and notes on what it will run, beside whom.
-async fn open_gate(
+/// Waits at the gate, and notes on what the engine will run, beside whom.
+async fn surroundings(
     run: &Run<'_>,
     machine: &Machine,
     cell: &PlannedCell,
@@ -490,32 +495,41 @@ async fn open_gate(
     events: &EventSink,
     log: &Path,
 ) -> Result<(), Failure> {
-    let blind =
-        |error: DeviceError| failure(Phase::Gate, FailureKind::Gate, error.to_string(), None, log);
+    let (reading, refusal) = open_gate(run, machine, cell, events, log).await?;
+    start.gate.before = Some(reading);
+    refusal.map_or(Ok(()), Err)?;
+    let platform = run.plan.settings.platform;
+    start.devices = device::survey(platform).map_err(|error| blind(&error, log))?;
+    start.devices.truncate(machine.devices);
+    start.neighbours = device::neighbours(platform, machine.devices, Some(run.run_dir.id()))
+        .map_err(|error| blind(&error, log))?;
+    Ok(())
+}
+
+fn blind(error: &DeviceError, log: &Path) -> Failure {
+    failure(Phase::Gate, FailureKind::Gate, error.to_string(), None, log)
+}
+
+/// Waits until the engine can have the memory that it will ask for: what was read, and why that is too little.
+pub(super) async fn open_gate(
+    run: &Run<'_>,
+    machine: &Machine,
+    cell: &PlannedCell,
+    events: &EventSink,
+    log: &Path,
+) -> Result<(GateReading, Option<Failure>), Failure> {
     let demand = Demand {
         share: memory_share(cell),
     };
     let reading = pass_gate(run, machine, demand, events)
         .await
-        .map_err(blind)?;
-    let refusal = (!reading.passed).then(|| machine.gate.explain(&reading, demand));
-    start.gate.before = Some(reading);
-    if let Some(message) = refusal {
+        .map_err(|error| blind(&error, log))?;
+    let refusal = (!reading.passed).then(|| {
         let hint = "end what holds it (`rollbench clean` lists what a killed run left), or lower gpu_memory_utilization";
-        return Err(failure(
-            Phase::Gate,
-            FailureKind::Gate,
-            message,
-            Some(hint.to_owned()),
-            log,
-        ));
-    }
-    let platform = run.plan.settings.platform;
-    start.devices = device::survey(platform).map_err(blind)?;
-    start.devices.truncate(machine.devices);
-    start.neighbours =
-        device::neighbours(platform, machine.devices, Some(run.run_dir.id())).map_err(blind)?;
-    Ok(())
+        let message = machine.gate.explain(&reading, demand);
+        failure(Phase::Gate, FailureKind::Gate, message, Some(hint.to_owned()), log)
+    });
+    Ok((reading, refusal))
 }
 
 /// Waits until device memory is back at the session's baseline and `demand` can be met.
@@ -543,7 +557,7 @@ fn memory_share(cell: &PlannedCell) -> Option<f64> {
 }
 
 /// Ends the engine: asked first; a second signal sweeps at once.
-async fn stop<S: Session>(run: &Run<'_>, session: &mut S) -> Stop {
+pub(super) async fn stop<S: Session>(run: &Run<'_>, session: &mut S) -> Stop {
     tokio::select! {
         biased;
         stop = session.stop(Urgency::Polite) => stop,
@@ -551,7 +565,7 @@ async fn stop<S: Session>(run: &Run<'_>, session: &mut S) -> Stop {
     }
 }
 
-fn interrupted(events: &EventSink, signal: i32) -> Ending {
+pub(super) fn interrupted(events: &EventSink, signal: i32) -> Ending {
     events.emit(Event::Interrupted { signal });
     Ending::Interrupted(signal)
 }

@@ -25,6 +25,14 @@ pub(crate) enum PlanError {
         /// Why.
         message: String,
     },
+    /// Fidelity was asked for, and cannot be measured.
+    #[error("no fidelity of {cell}: it {reason}")]
+    Fidelity {
+        /// Whose.
+        cell: CellId,
+        /// Why.
+        reason: String,
+    },
     /// The model cannot take the workload.
     #[error("{model} takes {limit} tokens (its config.json says so), and {what} is {needed}")]
     TooLong {
@@ -42,7 +50,7 @@ pub(crate) enum PlanError {
 impl PlanError {
     fn exit(&self) -> Exit {
         match self {
-            Self::TooLong { .. } => Exit::Usage,
+            Self::TooLong { .. } | Self::Fidelity { .. } => Exit::Usage,
             Self::Checkpoint { .. } | Self::Managed { .. } => Exit::Environment,
         }
     }
@@ -55,6 +63,9 @@ impl PlanError {
             ),
             Self::Managed { .. } => {
                 "`rollbench setup --check` lists the demo checkpoints".to_owned()
+            }
+            Self::Fidelity { .. } => {
+                "fidelity compares what models with real weights say: select the baseline and such cells, or leave --fidelity out".to_owned()
             }
             Self::TooLong { limit, .. } => {
                 format!("--input-len plus --output-len, and max_model_len, must be at most {limit}")

@@ -40,6 +40,7 @@ pub(crate) fn make(
             errors.push(error);
         }
     }
+    errors.extend(super::fidelity::refusals(&settings, &drafts));
     if !errors.is_empty() {
         return Err(PlanErrors(errors));
     }

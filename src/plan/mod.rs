@@ -3,6 +3,7 @@
 mod decided;
 mod error;
 mod estimate;
+mod fidelity;
 mod fingerprint;
 mod json;
 mod make;

@@ -23,6 +23,7 @@ pub(super) fn notes(settings: &Settings, drafts: &[Draft<'_>]) -> Vec<String> {
                 .to_owned(),
         );
     }
+    notes.extend(fidelity(settings, drafts));
     for (index, draft) in drafts.iter().enumerate() {
         notes.extend(wrong_format(draft));
         let doubts = draft.found.checkpoint().map_or(&[][..], |c| &c.doubts);
@@ -79,6 +80,23 @@ pub(super) fn mismatch(draft: &Draft<'_>) -> Option<String> {
         .map(|doubt| doubt.text)
 }
 
+/// What fidelity costs beyond the blocks.
+fn fidelity(settings: &Settings, drafts: &[Draft<'_>]) -> Option<String> {
+    let fidelity = &settings.run.fidelity;
+    let cells = drafts.iter().filter(|draft| draft.skip.is_none()).count();
+    let quantized = cells.saturating_sub(settings.matrix.selected_models.len());
+    let starts = cells + if fidelity.both_ways { quantized } else { 0 };
+    fidelity.measure.then(|| {
+        format!(
+            "fidelity: {} more engine starts after the blocks; each cell samples {} tokens at most at temperature 1 and as many at 0, \
+             and the baseline scores the former",
+            starts * settings.run.blocks as usize,
+            fidelity.tokens
+        )
+    })
+}
+
+/// A precision's name and its checkpoint's files disagree.
 fn wrong_format(draft: &Draft<'_>) -> Option<String> {
     let path = &draft.found.checkpoint()?.info.path;
     Some(format!(

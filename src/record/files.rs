@@ -54,8 +54,19 @@ pub(super) fn set_aside(
         .flat_map(|s| &s.steps)
         .filter_map(|s| s.detail.as_ref())
         .map(|sidecar| results.join(&sidecar.file));
-    for file in sidecars.filter(|f| f.exists()).chain([path.to_owned()]) {
-        let target = free_name(&dir, &file);
+    move_aside(results, &dir, sidecars.chain([path.to_owned()]))
+}
+
+/// Moves those of `files` that lie in the results folder itself to `dir`, where nothing writes. A record may name any
+/// file: no other one is touched.
+pub(super) fn move_aside(
+    results: &Path,
+    dir: &Path,
+    files: impl IntoIterator<Item = PathBuf>,
+) -> Result<(), PathError> {
+    let own = |file: &PathBuf| file.parent() == Some(results) && file.exists();
+    for file in files.into_iter().filter(own) {
+        let target = free_name(dir, &file);
         if let Some(parent) = target.parent() {
             create_private_dir(parent)?;
         }

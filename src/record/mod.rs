@@ -7,6 +7,7 @@ pub(crate) mod builder;
 mod cell;
 mod conditions;
 mod counted;
+mod fidelity;
 mod files;
 #[cfg(test)]
 mod golden;
@@ -29,6 +30,10 @@ mod validate;
 pub(crate) use atomic::write_atomic;
 pub(crate) use conditions::{Conditions, Unlike};
 pub(crate) use counted::{counted_starts, counted_steps};
+pub(crate) use fidelity::{
+    Columns, FIDELITY_SCHEMA, FidelityPrompts, FidelityRecord, Look, ResponseColumns, fidelity_of,
+    read_fidelity, set_fidelity_aside, sidecar, write_fidelity,
+};
 pub(crate) use import::{Foreign, ForeignResult, Tool};
 pub(crate) use layout::{RESULTS, record_name, results_dir};
 pub(crate) use lock::LockHolder;

@@ -12,6 +12,7 @@ use std::thread;
 
 use serde::{Deserialize, Serialize};
 
+use super::fidelity::FIDELITY_SUFFIX;
 use super::import::{self, Foreign};
 use super::journal::{self, Entry};
 use super::layout::{journal_dir, record_name, sweep_name};
@@ -100,7 +101,10 @@ fn candidates(
             continue;
         }
         match entry.file_name().into_string() {
-            Ok(name) if name == "summary.json" || name.starts_with('.') => {}
+            Ok(name)
+                if name == "summary.json"
+                    || name.starts_with('.')
+                    || name.ends_with(FIDELITY_SUFFIX) => {}
             Ok(name) => names.push(name),
             Err(name) => nameless.push(PassedOver {
                 file: name.to_string_lossy().into_owned(),

@@ -352,6 +352,8 @@ pub enum Phase {
     Measure,
     /// The profiled step.
     Profile,
+    /// Sampling and scoring for fidelity.
+    Fidelity,
     /// Ending the engine.
     Stop,
 }
@@ -365,6 +367,7 @@ impl std::fmt::Display for Phase {
             Self::Warmup => "warm-up",
             Self::Measure => "measuring",
             Self::Profile => "profiling",
+            Self::Fidelity => "measuring fidelity",
             Self::Stop => "stopping",
         })
     }

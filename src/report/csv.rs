@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::figures::rounded;
 use super::model::{CellRow, Comparison, ImportedRow, Summary};
 use crate::record::{Point, Tool};
+use crate::stats::fidelity::FidelityVerdict;
 use crate::stats::{CellMetrics, Judgement, Latency, StepRow};
 use crate::units::Mode;
 
@@ -212,6 +213,12 @@ const CELL_COLUMNS: &[&str] = &[
     "p90_connect_ms",
     "p95_connect_ms",
     "p99_connect_ms",
+    "k3_kl",
+    "floor_k3_kl",
+    "k3_kl_excess",
+    "k3_kl_excess_low",
+    "k3_kl_excess_high",
+    "fidelity_verdict",
     "valid",
     "invalid_reasons",
     "warnings",
@@ -325,6 +332,7 @@ fn cell(cell: &CellRow) -> Row {
     let interval = estimate.and_then(|e| e.interval);
     let verdict = comparison.and_then(|c| c.verdict.as_ref());
     let checkpoint = cell.checkpoint.as_ref();
+    let fidelity = cell.fidelity;
     let mut row = row! {
         "model": cell.model.as_str(),
         "precision": cell.precision.as_str(),
@@ -349,6 +357,12 @@ fn cell(cell: &CellRow) -> Row {
         "offered_requests": cell.pace.map(|pace| pace.requests),
         "offered_rate_req_s": cell.pace.map(|pace| pace.offered_req_s()),
         "keeps_up": cell.pace.map(|pace| pace.keeps_up),
+        "k3_kl": fidelity.map(|f| f.k3_kl),
+        "floor_k3_kl": fidelity.map(|f| f.floor_k3_kl),
+        "k3_kl_excess": fidelity.map(|f| f.excess.value),
+        "k3_kl_excess_low": fidelity.and_then(|f| f.excess.interval).map(|[low, _]| low),
+        "k3_kl_excess_high": fidelity.and_then(|f| f.excess.interval).map(|[_, high]| high),
+        "fidelity_verdict": fidelity.and_then(|f| f.verdict).map(FidelityVerdict::name),
         "valid": cell.metrics.as_ref().map(|_| cell.invalid.is_empty()),
         "invalid_reasons": cell.invalid.join("; "),
         "warnings": [&cell.warnings[..], &cell.fallbacks].concat().join("; "),

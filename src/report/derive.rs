@@ -115,6 +115,7 @@ fn derive_cell(record: &CellRecord) -> DerivedCell {
         metrics,
         pace: performance.pace,
         running_over_time: running(&starts),
+        fidelity: None,
         comparison: None,
         steps,
     };

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::fidelity_words::{fidelity_lines, fidelity_table};
 use super::figures::{NONE, count, number, or_none, percent};
 use super::measured_on::{checkpoints, measured_on};
 use super::model::{CellRow, ImportedRow, Note, Outcome, Summary};
@@ -75,6 +76,13 @@ pub(super) fn sections(summary: &Summary) -> Vec<Section> {
     }
     sections.extend(list("Against the baseline", verdicts(summary)));
     sections.extend(running_table(summary).map(|t| table("Speed-up by running sequences", t)));
+    if !summary.fidelity.is_empty() {
+        sections.push(table(
+            "Fidelity against the baseline",
+            fidelity_table(summary),
+        ));
+        sections.extend(list("Is it safe?", fidelity_lines(summary)));
+    }
     let steps = summary.training_step.iter().map(|row| row.sentence.clone());
     sections.extend(list("The whole training step", steps));
     if !summary.imported.is_empty() {

@@ -6,6 +6,8 @@ mod again;
 mod csv;
 mod derive;
 mod document;
+mod fidelity;
+mod fidelity_words;
 mod figures;
 mod imported;
 mod json;
@@ -24,6 +26,8 @@ mod unlike;
 mod verl;
 mod write;
 
+pub(crate) use fidelity::{FidelityRow, read_rows as fidelity_rows};
+pub(crate) use fidelity_words::render_trainer;
 pub(crate) use model::Summary;
 pub(crate) use prediction::{PredictedRow, Prediction, render_prediction};
 pub(crate) use profile::{ProfileReport, render_profile};

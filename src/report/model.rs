@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::fidelity::{CellFidelity, FidelityRow};
 use crate::record::{
     CheckpointInfo, Difference, ExitStatus, FailureKind, MatrixInfo, PassedOver, Phase, PlanInfo,
     Point, Tool,
@@ -46,6 +47,9 @@ pub struct Summary {
     /// The whole training step; empty unless its times were given.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub training_step: Vec<TrainingStepRow>,
+    /// How far each precision's policy is from the baseline's; empty where it was not measured.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) fidelity: Vec<FidelityRow>,
     /// What a reader should know.
     pub notes: Vec<Note>,
 }
@@ -200,6 +204,9 @@ pub struct CellRow {
     /// tell.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub running_over_time: Vec<(f64, u32)>,
+    /// How far its policy is from the baseline's; absent where that was not measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fidelity: Option<CellFidelity>,
     /// With its model's baseline; absent for the baseline itself, and where one of the two has no numbers.
     pub comparison: Option<Comparison>,
     /// Every step.

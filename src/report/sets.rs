@@ -2,6 +2,7 @@
 
 use super::again::{BLOCKS_FOR_VERDICTS, with_more_blocks};
 use super::document::{Body, Section, Table, list, table, words};
+use super::fidelity_words::nats;
 use super::figures::{NONE, number, or_none};
 use super::model::Note;
 use super::paced::{Paces, short};
@@ -9,8 +10,10 @@ use super::unlike::not_compared;
 use super::write::Format;
 use super::{json, markdown, text};
 use crate::stats::RatioWords;
-use crate::stats::compare::{Gate, Row, SetComparison};
+use crate::stats::compare::{FidelityComparison, Gate, Row, SetComparison};
 use crate::stats::judged::JudgedBy;
+use crate::stats::mismatch::Measured;
+use crate::units::CellId;
 
 /// The comparison as text or Markdown; in every other format as JSON.
 pub(crate) fn render_sets(comparison: &SetComparison, format: Format) -> std::io::Result<String> {
@@ -55,6 +58,7 @@ fn sections(comparison: &SetComparison) -> Vec<Section> {
             differences(comparison),
         ));
     }
+    sections.extend(list("Fidelity", comparison.fidelity.iter().map(fidelity)));
     sections.extend(list(
         "Threshold",
         comparison
@@ -69,6 +73,32 @@ fn sections(comparison: &SetComparison) -> Vec<Section> {
         });
     }
     sections
+}
+
+/// `m w8a8: excess of k3_kl 0.031 (0.028 to 0.034), was 0.030: beyond --max-kl`.
+fn fidelity(row: &FidelityComparison) -> String {
+    let shown = |excess: Option<Measured>| {
+        or_none(excess, |excess| {
+            let interval = excess.interval.map_or_else(String::new, |[low, high]| {
+                format!(" ({} to {})", nats(low), nats(high))
+            });
+            nats(excess.value) + &interval
+        })
+    };
+    let gate = match row.gate {
+        None => "",
+        Some(Gate::Passed) => ": within --max-kl",
+        Some(Gate::Exceeded) => ": beyond --max-kl",
+        Some(Gate::Undecided) => {
+            ": undecided by --max-kl, more tokens would tell (--fidelity-tokens)"
+        }
+    };
+    let CellId { model, precision } = &row.cell;
+    format!(
+        "{model} {precision}: excess of k3_kl {} in NEW, {} in BASE{gate}",
+        shown(row.new),
+        shown(row.base)
+    )
 }
 
 fn ratios(comparison: &SetComparison) -> Table {

@@ -52,6 +52,7 @@ impl Summary {
             calibrations,
             geometric_means,
             training_step: Vec::new(),
+            fidelity: Vec::new(),
             notes,
         }
     }

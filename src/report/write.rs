@@ -5,8 +5,9 @@ use std::path::Path;
 
 use super::derive::derive;
 use super::document::{TITLES, sections};
+use super::fidelity::FidelityNumbers;
 use super::model::Summary;
-use super::{csv, json, markdown, text, verl};
+use super::{csv, fidelity, json, markdown, text, verl};
 use crate::error::PathError;
 use crate::record::{read_results, write_atomic};
 
@@ -40,8 +41,20 @@ pub(crate) const FILES: [&str; 5] = [
 
 /// Summarises the results folder `results`. Nothing is written.
 pub fn read(results: &Path) -> Result<Summary, PathError> {
-    let (derived, passed_over) = read_results(results, derive)?;
-    Ok(Summary::new(derived, passed_over))
+    let (derived, mut passed_over) = read_results(results, derive)?;
+    let (fidelity, unread) = fidelity::read_rows(results)?;
+    passed_over.extend(unread);
+    let mut summary = Summary::new(derived, passed_over);
+    for cell in &mut summary.cells {
+        let own = fidelity
+            .iter()
+            .find(|row| row.model == cell.model && row.precision == cell.precision);
+        cell.fidelity = own
+            .and_then(|row| row.numbers.as_ref())
+            .map(FidelityNumbers::of_cell);
+    }
+    summary.fidelity = fidelity;
+    Ok(summary)
 }
 
 /// The summary in one format.

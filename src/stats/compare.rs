@@ -10,6 +10,7 @@ use super::blocks::{self, SpeedUp};
 use super::cell_metrics::{BlockLog, CellMetrics, step_rows};
 use super::interval::Estimate;
 use super::judged::{Compared, JudgedBy, LatencyRatio, Performance, Terms, compared};
+use super::mismatch::Measured;
 use super::pace::Pace;
 use super::validity::cell_reasons;
 use super::verdict::{Judgement, judge};
@@ -55,6 +56,23 @@ pub(crate) struct SetComparison {
     pub smallest_effect: f64,
     /// The slowdown that is one too much, 0.05 for 5 %; absent if none was given.
     pub fail_above: Option<f64>,
+    /// The mismatch of each cell that either set has measured.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fidelity: Vec<FidelityComparison>,
+    /// The excess of `k3_kl` that is one too much; absent if none was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_kl: Option<f64>,
+}
+
+/// The excess of one cell's `k3_kl` over its floor, in both sets.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct FidelityComparison {
+    #[serde(flatten)]
+    pub cell: CellId,
+    pub base: Option<Measured>,
+    pub new: Option<Measured>,
+    /// What the limit says of the new set; absent without one.
+    pub gate: Option<Gate>,
 }
 
 /// One cell in both sets.
@@ -213,13 +231,16 @@ pub(crate) fn compare(
         differences: differences(&both, &there, &here),
         smallest_effect: rules.smallest_effect,
         fail_above: rules.fail_above,
+        fidelity: Vec::new(),
+        max_kl: None,
     })
 }
 
 impl SetComparison {
     /// Whether a cell is slower by more than the threshold.
     pub(crate) fn exceeded(&self) -> bool {
-        self.rows.iter().any(|row| row.exceeds)
+        let too_far = |row: &FidelityComparison| row.gate == Some(Gate::Exceeded);
+        self.rows.iter().any(|row| row.exceeds) || self.fidelity.iter().any(too_far)
     }
 
     /// Whether a cell that the base set measured is not measured in the new one.
@@ -233,6 +254,11 @@ impl SetComparison {
     /// looked at nothing has not passed.
     pub(crate) fn undecided(&self) -> bool {
         let mut gates = self.rows.iter().filter_map(|row| row.gate).peekable();
+        let passed = |row: &FidelityComparison| row.gate == Some(Gate::Passed);
+        if self.max_kl.is_some() && (self.fidelity.is_empty() || !self.fidelity.iter().all(passed))
+        {
+            return true;
+        }
         self.fail_above.is_some()
             && (!self.only_base.is_empty()
                 || gates.peek().is_none()

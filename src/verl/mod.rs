@@ -14,6 +14,7 @@ mod shell;
 mod timings;
 mod toml;
 mod trace;
+pub(crate) mod trainer;
 mod workload;
 mod yaml;
 

@@ -8,6 +8,7 @@ mod dump;
 mod generate;
 mod lengths;
 mod preset;
+mod problems;
 mod spec;
 mod stream;
 
@@ -19,6 +20,7 @@ pub(crate) use dump::{DumpError, Observation, Observed, observed, parse as parse
 pub(crate) use generate::{RequestsError, requests};
 pub(crate) use lengths::Lengths;
 pub(crate) use preset::{PRESETS, Preset};
+pub(crate) use problems::{Problem, problems};
 pub use spec::Sampling;
 pub(crate) use spec::{Placement, WorkloadError, WorkloadSpec};
 pub(crate) use stream::BatchStream;

@@ -9,6 +9,7 @@ const COMMANDS: &[&str] = &[
     "summarize",
     "compare",
     "load",
+    "fidelity",
     "predict",
     "profile",
     "import-verl",

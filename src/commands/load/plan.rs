@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::options::LoadOptions;
 use crate::config::{
-    CellSettings, Limits, Matrix, MatrixSource, ModelSettings, Origin, PrecisionSettings, Python,
-    RunSettings, Settings, Sourced, Start,
+    CellSettings, FidelitySettings, Limits, Matrix, MatrixSource, ModelSettings, Origin,
+    PrecisionSettings, Python, RunSettings, Settings, Sourced, Start,
 };
 use crate::device::Platform;
 use crate::load::Target;
@@ -136,6 +136,7 @@ fn settings(
             inference: Inference::default(),
             start: Start::Cold,
             gate_timeout: std::time::Duration::ZERO,
+            fidelity: FidelitySettings::default(),
         },
         workload: options.spec.clone(),
         uncounted: false,

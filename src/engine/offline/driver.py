@@ -7,7 +7,9 @@ Commands come in and events go out as JSON Lines over two pipes whose numbers ar
 stderr belong to vLLM's logging. `protocol.rs` holds the other side.
 
 in   load{id,args,fan_out,sampling} step{id,file} abort reset_prefix_cache{id} profile_start{id} profile_stop{id} exit
-out  hello imported ready{id,..} progress{id,..} step_finished{id,..} ok{id} aborted{id} error{id,kind,fatal,..} done
+     encode{id,..} sample{id,..} score{id,..} (`fidelity.py`)
+out  hello imported ready{id,..} progress{id,..} step_finished{id,..} counted{id,..} ok{id} aborted{id}
+     error{id,kind,fatal,..} done
 
 Times are nanoseconds of CLOCK_MONOTONIC (`time.monotonic_ns()`), the clock that vLLM's engine process uses for its
 own timestamps too. Nothing is written inside the timed section but progress, twice a second at most.
@@ -293,6 +295,9 @@ class Driver:
             "reset_prefix_cache": self.reset_prefix_cache,
             "profile_start": lambda _: self.llm.start_profile(),
             "profile_stop": lambda _: self.llm.stop_profile(),
+            "encode": self.fidelity,
+            "sample": self.fidelity,
+            "score": self.fidelity,
         }
         while True:
             command = self.commands.get()
@@ -383,6 +388,25 @@ class Driver:
             "columns": columns,
             "timeline": self.monitor.timeline() if self.monitor.points else None,
         }
+
+    refused = Refused
+
+    def fidelity(self, command):
+        """In a file of its own, because no measured step needs what it imports."""
+        import rollbench_fidelity
+
+        self.monitor.reset(time.monotonic_ns())
+        self.monitor.stop_requested = self.leaving
+        self.step_id = command["id"]
+        try:
+            return rollbench_fidelity.COMMANDS[command["command"]](self, command)
+        finally:
+            self.step_id = None
+
+    def sampling_parameters(self, **wanted):
+        """With log-probabilities as flat columns where this vLLM has them (0.13 on)."""
+        has_flat = "flat_logprobs" in inspect.signature(self.vllm.SamplingParams).parameters
+        return self.vllm.SamplingParams(**wanted, **({"flat_logprobs": True} if has_flat else {}))
 
     def requests(self, rows):
         """Prompts, sampling parameters, and for each request the rows that its samples are."""

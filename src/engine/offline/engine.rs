@@ -17,6 +17,9 @@ use crate::record::{Failure, Leak};
 /// The program that vLLM runs in; a file of its own, because vLLM's children import it again.
 pub(in crate::engine) const DRIVER: &str = include_str!("driver.py");
 
+/// What the driver imports only where fidelity is measured.
+const FIDELITY: &str = include_str!("fidelity.py");
+
 /// Runs engines in a Python driver.
 #[derive(Debug)]
 pub struct OfflineEngine {
@@ -86,6 +89,7 @@ impl Pipes {
 fn lay_out(scratch: &Path) -> Result<PathBuf, PathError> {
     let driver = scratch.join("driver.py");
     write_private(&driver, DRIVER)?;
+    write_private(&scratch.join("rollbench_fidelity.py"), FIDELITY)?;
     write_private(&scratch.join(LEASE_MODULE), LEASE_PY)?;
     Ok(driver)
 }

@@ -2,6 +2,7 @@
 
 mod engine;
 mod event_reader;
+mod fidelity;
 mod judge;
 mod prompt_file;
 mod protocol;
@@ -9,4 +10,6 @@ mod session;
 
 pub(super) use engine::DRIVER;
 pub use engine::OfflineEngine;
+pub(crate) use fidelity::FidelityJob;
+pub(crate) use protocol::Counted;
 pub use session::OfflineSession;

@@ -48,6 +48,8 @@ pub(super) enum Event {
     Progress(Progress),
     /// A step ended.
     StepFinished(Box<StepFinished>),
+    /// Work for fidelity is done; its columns are in a file.
+    Counted(Counted),
     /// A command without results is done.
     Ok {
         /// False if vLLM said that it did not do it.
@@ -88,6 +90,21 @@ pub(super) struct Progress {
     pub(super) finished: u64,
     pub(super) tokens: u64,
     pub(super) elapsed_ns: u64,
+}
+
+/// How much a job for fidelity did.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+pub(crate) struct Counted {
+    /// Responses, or prompts where prompts were encoded.
+    pub(crate) responses: u64,
+    /// Their tokens.
+    pub(crate) tokens: u64,
+    /// How long the engine took.
+    #[serde(default)]
+    pub(crate) seconds: f64,
+    /// Prompts that were too long.
+    #[serde(default)]
+    pub(crate) left_out: u64,
 }
 
 #[derive(Debug, Deserialize)]

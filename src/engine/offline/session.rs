@@ -145,6 +145,17 @@ impl OfflineSession {
         self.started.leader()
     }
 
+    /// Begins `phase` with a command of its own; the command's id.
+    pub(super) fn enter(&mut self, phase: Phase) -> u64 {
+        self.started.phase = phase;
+        self.id()
+    }
+
+    /// How long no progress is borne.
+    pub(super) fn stall(&self) -> Patience {
+        Patience::new(self.started.launch.limits.stall)
+    }
+
     fn id(&mut self) -> u64 {
         self.last_id += 1;
         self.last_id
@@ -155,13 +166,17 @@ impl OfflineSession {
     }
 
     /// A driver that is gone takes no commands; that shows at the next event, with a better explanation.
-    async fn send(&mut self, lines: String) {
+    pub(super) async fn send(&mut self, lines: String) {
         let _ = self.commands.write_all(lines.as_bytes()).await;
     }
 
     /// The next event that is not an error. Whatever ends the engine ends the wait: an error event, the driver's
     /// exit, nonsense, or the end of the `patience` with which `what` is borne.
-    async fn next(&mut self, patience: &mut Patience, what: &str) -> Result<Event, Failure> {
+    pub(super) async fn next(
+        &mut self,
+        patience: &mut Patience,
+        what: &str,
+    ) -> Result<Event, Failure> {
         loop {
             if let Some(event) = self.pending.pop_front() {
                 return self.look(event).await;
@@ -238,13 +253,14 @@ impl OfflineSession {
         self.fail(FailureKind::Protocol, &error.to_string())
     }
 
-    fn unexpected(&self, event: &Event, awaited: &str) -> Failure {
+    pub(super) fn unexpected(&self, event: &Event, awaited: &str) -> Failure {
         let said = match event {
             Event::Hello { .. } => "hello",
             Event::Imported(_) => "imported",
             Event::Ready(_) => "ready",
             Event::Progress(_) => "progress",
             Event::StepFinished(_) => "step_finished of another step",
+            Event::Counted(_) => "counted",
             Event::Ok { .. } => "ok",
             Event::Aborted => "aborted",
             Event::Error(_) => "error",
@@ -299,7 +315,7 @@ impl OfflineSession {
     }
 }
 
-fn encode(command: &Command<'_>) -> String {
+pub(super) fn encode(command: &impl serde::Serialize) -> String {
     let mut line = serde_json::to_string(command).expect("commands are plain data");
     line.push('\n');
     line
