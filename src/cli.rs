@@ -7,7 +7,7 @@ mod step;
 
 pub(crate) use crate::config::OnlineFlags as OnlineArgs;
 pub(crate) use load::LoadArgs;
-pub(crate) use profile::ProfileArgs;
+pub(crate) use profile::{OpsArgs, ProfileArgs};
 pub(crate) use step::{FanOutArg, StepArgs};
 
 use std::ffi::OsString;
@@ -156,6 +156,11 @@ pub(crate) enum Command {
     /// step is attributed once, so that categories and idle add up to its period. Rules tell categories by kernel names;
     /// linear layers are told apart by the path they took.
     Profile(ProfileArgs),
+    /// Time the linear layers of a model alone, by every precision that the engine's Python has on this device
+    ///
+    /// Says from how many tokens at once a precision pays, how much of it goes into quantizing activations, and what
+    /// that makes of a decode step by Amdahl's law.
+    Ops(OpsArgs),
     /// Make a configuration of a verl run script, Hydra overrides or YAML, each value with its origin
     ///
     /// Follows a script as bash would, without running it: parameters, lists, functions, loops and branches. A value that the
@@ -203,12 +208,9 @@ pub(crate) struct RunArgs {
     /// Show the plan and stop (the same as `rollbench plan`)
     #[arg(long, help_heading = "Control")]
     pub dry_run: bool,
-    /// Measure without a profiler; this is the default
-    #[arg(long, help_heading = "Control", conflicts_with = "profile")]
+    /// Measure without a profiler, whatever the file says; this is the default
+    #[arg(long, help_heading = "Profile")]
     pub no_profile: bool,
-    /// Add a profiled step (not available yet)
-    #[arg(long, help_heading = "Control")]
-    pub profile: bool,
     /// The same as `rollbench diagnostic`
     #[arg(long, hide = true)]
     pub diagnostic: bool,

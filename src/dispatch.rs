@@ -9,6 +9,7 @@ use clap::CommandFactory as _;
 
 use crate::cli::{Cli, Command, FanOutArg, FidelityArgs, MatrixArgs, ResumeArg, RunArgs, SchemaOf};
 use crate::commands;
+use crate::config::declared::PROFILE;
 use crate::config::{self, FanOut, LoadRequest};
 use crate::device::Platform;
 use crate::error::{CommandError, Exit};
@@ -63,6 +64,16 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, CommandError> {
             },
             format(args.markdown, args.csv, args.json),
         ),
+        Command::Ops(args) => commands::ops::run(
+            &commands::ops::Options {
+                checkpoint: args.checkpoint,
+                python: args.python,
+                up_to: args.up_to.unwrap_or(8192),
+                batch: args.batch.unwrap_or(256),
+                against: args.against,
+            },
+            format(args.markdown, false, args.json),
+        ),
         Command::ImportVerl(args) => commands::import_verl::run(
             &args.file,
             args.trace,
@@ -76,13 +87,10 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, CommandError> {
 }
 
 fn run_or_less(args: RunArgs) -> Result<Exit, CommandError> {
-    if args.profile {
-        return Err(
-            CommandError::usage("--profile: the profiled step is not available yet")
-                .hint("leave it out: rollbench measures without a profiler"),
-        );
+    let mut request = matrix(args.matrix)?;
+    if args.no_profile {
+        request.flags.give(&PROFILE, ["false"]);
     }
-    let request = matrix(args.matrix)?;
     if args.diagnostic {
         return commands::diagnostic::run(&request, args.json);
     }

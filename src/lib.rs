@@ -44,8 +44,8 @@ pub mod testing {
     /// Engines, without the executor.
     pub mod engine {
         pub use crate::engine::{
-            Engine, Launch, LoadShape, OfflineEngine, OfflineSession, ServerEngine, ServerSession,
-            Session, StepRequest, Urgency,
+            Engine, Launch, LoadShape, OfflineEngine, OfflineSession, ProfilerOrder, ServerEngine,
+            ServerSession, Session, StepRequest, Urgency,
         };
     }
     /// What an engine tells while it works.

@@ -12,7 +12,7 @@ use crate::execute::{self, Execution, Machine, Resume, Run, Tally};
 use crate::output::note;
 use crate::plan::{Plan, PlannedCell};
 use crate::process::{Interrupt, RunDir, SuspendWatch};
-use crate::record::{RESULTS, Saved, Store, redact};
+use crate::record::{PROFILES, RESULTS, Saved, Store, redact};
 use crate::units::Mode;
 
 const LOGS: &str = "benchmark_logs";
@@ -25,6 +25,8 @@ pub(crate) struct Place {
     pub(crate) results: PathBuf,
     /// The engines' logs.
     pub(crate) logs: PathBuf,
+    /// The traces.
+    pub(crate) profiles: PathBuf,
 }
 
 impl Place {
@@ -33,6 +35,7 @@ impl Place {
         Self {
             results: out.join(RESULTS),
             logs: out.join(LOGS),
+            profiles: out.join(PROFILES),
         }
     }
 
@@ -42,6 +45,7 @@ impl Place {
         Self {
             results: run.results.join(DIAGNOSTIC),
             logs: run.logs.join(DIAGNOSTIC),
+            profiles: run.profiles.join(DIAGNOSTIC),
         }
     }
 }
@@ -165,6 +169,7 @@ fn machine(plan: &Plan, python: &Path, place: &Place) -> Result<Machine, Command
         devices,
         python: python.to_owned(),
         logs: place.logs.clone(),
+        profiles: place.profiles.clone(),
     })
 }
 

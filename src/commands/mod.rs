@@ -10,6 +10,7 @@ pub(crate) mod import_verl;
 pub(crate) mod lengths;
 pub(crate) mod load;
 mod measure;
+pub(crate) mod ops;
 pub(crate) mod plan;
 pub(crate) mod predict;
 pub(crate) mod profile;

@@ -160,10 +160,11 @@ fn headline(settings: &Settings) -> String {
             }
         ),
     };
-    format!(
-        "matrix: {} ({why}); {how}; measured without a profiler",
-        matrix.source
-    )
+    let profiler = match settings.run.profile {
+        None => "measured without a profiler",
+        Some(_) => "a profiled session behind the measured steps of each engine start",
+    };
+    format!("matrix: {} ({why}); {how}; {profiler}", matrix.source)
 }
 
 /// What a killed run left would hold the device.

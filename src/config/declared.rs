@@ -89,6 +89,19 @@ settings! {
     GATE_TIMEOUT: Seconds = Setting::number("run.gate_timeout_s", seconds).flag("Engine", "--gate-timeout <SECONDS>")
         .default("60");
 
+    /// Add a profiled session to each engine start, after its measured steps; `rollbench profile` reads the traces
+    PROFILE: bool = Setting::switch("run.profile").flag("Profile", "--profile").shown(Shown::Said);
+    /// Sequences that decode in it
+    PROFILE_PROMPTS: Option<u32> = Setting::whole("run.profile_prompts", 1, 1_000_000)
+        .flag("Profile", "--profile-prompts <N>")
+        .default_words("those of the workload, as many as the engine decodes at once").shown(Shown::Said);
+    /// Length of their responses
+    PROFILE_OUTPUT_LEN: Option<u32> = Setting::whole("run.profile_output_len", 1, MAX_TOKENS)
+        .flag("Profile", "--profile-output-len <TOKENS>")
+        .default_words("what 24 iterations of pure decode take").shown(Shown::Said);
+    /// Leave its traces uncompressed
+    KEEP_RAW: bool = Setting::switch("run.keep_raw").flag("Profile", "--keep-raw").shown(Shown::Said);
+
     /// Requests per second, or `inf` for all at once; several make a sweep on one server
     REQUEST_RATE: Vec<Extended> = Setting::number("online.request_rate", rate).many()
         .flag("Online load", "--request-rate <RATE>").default_words("inf").also(ONLINE).shown(Shown::Never);

@@ -35,7 +35,6 @@ impl Given {
     }
 
     /// As if the flag had been given with these texts.
-    #[cfg(test)]
     pub(crate) fn give<T, S: Into<String>>(
         &mut self,
         setting: &Setting<T>,
@@ -45,7 +44,6 @@ impl Given {
     }
 
     /// The same for a setting whose type is not known.
-    #[cfg(test)]
     pub(crate) fn say<S: Into<String>>(
         &mut self,
         setting: &Declaration,

@@ -45,7 +45,7 @@ pub(crate) use schema::json_schema;
 pub(crate) use setting::Setting;
 pub(crate) use settings::{
     CellSettings, CheckpointRef, Matrix, MatrixSource, ModelSettings, OnlineSettings, Origin,
-    PrecisionSettings, Python, RunSettings, Settings, Sourced, Start, StepPlace,
+    PrecisionSettings, ProfileSettings, Python, RunSettings, Settings, Sourced, Start, StepPlace,
 };
 pub use settings::{FanOut, Limits};
 pub(crate) use workload::changed;

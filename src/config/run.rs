@@ -7,12 +7,15 @@ use super::cells;
 use super::context::Context;
 use super::declared::{
     AS_BASELINE, BLOCKS, BOTH_WAYS, CALIBRATE, COLD_STARTS, CORRECTABLE, FAN_OUT, FIDELITY,
-    FIDELITY_BEST, FIDELITY_OUTPUT_LEN, FIDELITY_TOKENS, GATE_TIMEOUT, MAX_BLOCKS, MODE,
-    MODEL_BASE, OUT, PROMPTS, PYTHON, SCORE, SEED, SMALLEST_EFFECT, START, STEPS, UNTIL, WARMUP,
+    FIDELITY_BEST, FIDELITY_OUTPUT_LEN, FIDELITY_TOKENS, GATE_TIMEOUT, KEEP_RAW, MAX_BLOCKS, MODE,
+    MODEL_BASE, OUT, PROFILE, PROFILE_OUTPUT_LEN, PROFILE_PROMPTS, PROMPTS, PYTHON, SCORE, SEED,
+    SMALLEST_EFFECT, START, STEPS, UNTIL, WARMUP,
 };
 use super::diagnostic::Diagnostics;
 use super::values::Values;
-use super::{FidelitySettings, OnlineSettings, Origin, Python, RunSettings, Sourced, Start};
+use super::{
+    FidelitySettings, OnlineSettings, Origin, ProfileSettings, Python, RunSettings, Sourced, Start,
+};
 use crate::record::Inference;
 use crate::stats::fidelity::Thresholds;
 
@@ -49,6 +52,11 @@ pub(super) fn run(
         },
         gate_timeout: values.get(&GATE_TIMEOUT).0,
         fidelity: fidelity(values),
+        profile: values.get(&PROFILE).then(|| ProfileSettings {
+            prompts: values.get(&PROFILE_PROMPTS),
+            output_len: values.get(&PROFILE_OUTPUT_LEN),
+            keep_raw: values.get(&KEEP_RAW),
+        }),
     }
 }
 

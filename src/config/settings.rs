@@ -217,6 +217,19 @@ pub(crate) struct RunSettings {
     pub gate_timeout: Duration,
     /// How fidelity is measured after the blocks.
     pub fidelity: super::FidelitySettings,
+    /// The profiled session behind the measured steps; absent without one.
+    pub profile: Option<ProfileSettings>,
+}
+
+/// The profiled session of an engine start.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct ProfileSettings {
+    /// Sequences that decode; absent: as many as the workload has, up to what the engine decodes at once.
+    pub prompts: Option<u32>,
+    /// Length of their responses; absent: as long as it takes.
+    pub output_len: Option<u32>,
+    /// Whether traces stay uncompressed.
+    pub keep_raw: bool,
 }
 
 impl Settings {

@@ -1,6 +1,7 @@
 //! A server that runs already and is not ours: it is measured and otherwise left alone.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::client::{Client, ClientError};
 use super::{Engine, Launch, Session, StepRequest, Urgency};
@@ -97,6 +98,11 @@ impl Session for AttachedSession {
         };
         let done = self.client.run(step, events).await;
         done.map_err(|error| self.refused(&error))
+    }
+
+    async fn profile(&mut self, start: bool, limit: Duration) -> Result<(), Failure> {
+        let answered = self.client.control.profile(start, limit).await;
+        answered.map_err(|error| self.fail(FailureKind::Engine, &chain(&error)))
     }
 
     /// Leaves the server as it is.

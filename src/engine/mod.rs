@@ -28,4 +28,4 @@ pub use offline::{OfflineEngine, OfflineSession};
 pub(crate) use probe::{Probe, probe};
 pub use server::{ServerEngine, ServerSession};
 pub(crate) use session::Timed;
-pub use session::{Engine, Launch, LoadShape, Session, StepRequest, Urgency};
+pub use session::{Engine, Launch, LoadShape, ProfilerOrder, Session, StepRequest, Urgency};

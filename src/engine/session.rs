@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::config::{FanOut, Limits};
@@ -35,6 +36,19 @@ pub struct Launch {
     pub sampling: Sampling,
     /// Fork from an interpreter that serves the starts of a block, where that can be done.
     pub warm: bool,
+    /// What the profiler is told; absent without one. It has to be configured when the engine starts.
+    pub profile: Option<ProfilerOrder>,
+}
+
+/// How an engine's profiler is configured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProfilerOrder {
+    /// Where traces go (absolute, exists).
+    pub dir: PathBuf,
+    /// Iterations of the engine before recording begins.
+    pub delay_iterations: u32,
+    /// Iterations that are recorded.
+    pub max_iterations: u32,
 }
 
 /// One step to be run.
@@ -125,6 +139,14 @@ pub trait Session {
         step: &StepRequest,
         events: &EventSink,
     ) -> impl Future<Output = Result<Step, Failure>>;
+
+    /// Starts (or stops) the profiler, which writes its trace when it is stopped. A profiler that fails leaves the engine
+    /// as it is.
+    fn profile(
+        &mut self,
+        start: bool,
+        limit: Duration,
+    ) -> impl Future<Output = Result<(), Failure>>;
 
     /// The failure that `message` tells, with what the engine's own words say about its cause.
     fn fail(&self, kind: FailureKind, message: &str) -> Failure;

@@ -49,7 +49,7 @@ pub(super) async fn beside_blocks(
     let id = start::new_id();
     let launch = Launch {
         args: args.clone(),
-        ..start::launch(run, cell, &id, log)?
+        ..start::launch(run, cell, &id, log, None)?
     };
     let mut session = tokio::select! {
         biased;

@@ -13,6 +13,8 @@ use crate::record::{
 
 /// The name of the one workload of a session.
 pub(crate) const MAIN_WORKLOAD: &str = "main";
+/// The name of the profiled session's workload.
+pub(super) const PROFILE_WORKLOAD: &str = "profile";
 
 /// Describes the session `id` that runs `plan`. `argv` must be redacted.
 pub(crate) fn session(id: &str, plan: &Plan, argv: Vec<String>) -> Session {

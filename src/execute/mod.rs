@@ -6,6 +6,7 @@ mod describe;
 mod disk;
 mod environment;
 mod fidelity;
+mod profile;
 mod quantization;
 mod requests;
 mod start;
@@ -57,6 +58,8 @@ pub(crate) struct Machine {
     pub python: PathBuf,
     /// The folder of the engines' logs; exists.
     pub logs: PathBuf,
+    /// The folder of profiles; made when it is needed.
+    pub profiles: PathBuf,
 }
 
 /// What becomes of earlier records of the same cells.

@@ -25,6 +25,11 @@ pub(crate) struct Steps {
 }
 
 impl Requests {
+    /// The vocabulary of the steps that were last asked for.
+    pub(super) fn vocabulary(&self) -> Option<&Vocabulary> {
+        self.made.as_ref().map(|(vocabulary, _)| vocabulary)
+    }
+
     /// Warm-up and measured steps for `vocabulary`.
     pub(crate) async fn steps(
         &mut self,

@@ -4,21 +4,23 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::profile::{self, Session as ProfileSession};
 use super::quantization::taken_as_float;
 use super::requests::{Requests, Steps};
 use super::{ExecuteError, Machine, Run, describe, disk, environment};
+use crate::background;
 use crate::checkpoint::{self, HubCache, Location};
 use crate::clock;
 use crate::config::declared::ALLOW_RAY;
 use crate::config::{Start, StepPlace};
 use crate::device::{self, Demand, DeviceError};
-use crate::engine::{Engine, Launch, Session, StepRequest, Urgency};
+use crate::engine::{Engine, Launch, ProfilerOrder, Session, StepRequest, Urgency};
 use crate::error::{PathError, chain};
 use crate::event::{Event, EventSink};
 use crate::plan::{PlannedCell, Turn};
 use crate::record::{
-    Arm, EngineStart, Failure, FailureKind, Gate, GateReading, Phase, Role, Saved, StartStatus,
-    StartWriter, StepStatus, Stop, Store, StoreError,
+    Arm, COMPLETE, EngineStart, Failure, FailureKind, Gate, GateReading, Phase, Profile, Role,
+    Saved, StartStatus, StartWriter, StepStatus, Stop, Store, StoreError,
 };
 use crate::units::Mode;
 
@@ -149,7 +151,12 @@ async fn attempt<E: Engine>(
             phase: Phase::Launch,
         });
     }
-    let launched = match launch(run, cell, &writer.start().id, &log) {
+    let profiled = run
+        .machine
+        .as_ref()
+        .and_then(|machine| ask_for_profile(run, machine, cell, writer.start(), events));
+    let order = profiled.as_ref().map(|session| session.order.clone());
+    let launched = match launch(run, cell, &writer.start().id, &log, order) {
         Ok(launch) => tokio::select! {
             biased;
             signal = run.interrupt.first() => return Ok(interrupted(events, signal)),
@@ -168,7 +175,7 @@ async fn attempt<E: Engine>(
     let driven = tokio::select! {
         biased;
         signal = interrupt.first() => Err(signal),
-        result = drive(run, &mut session, cell, writer, events, requests) => Ok(result),
+        result = drive(run, &mut session, cell, writer, events, requests, profiled.as_ref()) => Ok(result),
     };
     if run.machine.is_some() {
         events.emit(Event::Phase { phase: Phase::Stop });
@@ -184,9 +191,14 @@ async fn attempt<E: Engine>(
         events.emit(Event::LeakFound { leak: leak.clone() });
     }
     // What was not started was not stopped.
-    let start = writer.start_mut();
-    start.stop = run.machine.is_some().then_some(stop);
+    writer.start_mut().stop = run.machine.is_some().then_some(stop);
     engine.keep(session).await;
+    if let (Some(profiled), Some(machine)) = (&profiled, &run.machine)
+        && !matches!(ending, Ending::Interrupted(_))
+    {
+        keep_profile(run, machine, cell, writer, profiled, events).await;
+    }
+    let start = writer.start_mut();
     match driven {
         Ok(Err(Break::Failure(failure))) => start.failure = Some(*failure),
         Ok(Err(Break::Fatal(error))) => return Err(error),
@@ -210,6 +222,7 @@ async fn drive<S: Session>(
     writer: &mut StartWriter<'_>,
     events: &EventSink,
     requests: &mut Requests,
+    profiled: Option<&ProfileSession>,
 ) -> Result<u32, Break> {
     let facts = session.ready(events).await?;
     let rays = facts.effective.get("distributed_executor_backend") == Some(&"ray".into());
@@ -259,7 +272,110 @@ async fn drive<S: Session>(
             spoiled += 1;
         }
     }
+    if let Some(profiled) = profiled {
+        let trouble = take_profile(run, session, writer, requests, profiled, events).await?;
+        writer.start_mut().profile = Some(Profile {
+            dir: profiled.order.dir.display().to_string(),
+            status: trouble.unwrap_or_else(|| TAKEN.to_owned()),
+            ..Profile::default()
+        });
+    }
     Ok(spoiled)
+}
+
+/// The state of a profile that is not read yet.
+const TAKEN: &str = "taken";
+
+/// What is to be profiled, if anything is: a profile that cannot be taken is no reason not to measure.
+fn ask_for_profile(
+    run: &Run<'_>,
+    machine: &Machine,
+    cell: &PlannedCell,
+    start: &EngineStart,
+    events: &EventSink,
+) -> Option<ProfileSession> {
+    let made = ProfileSession::of(run, machine, cell, start)
+        .map_err(|error| format!("{error}: {}", error.source))
+        .transpose()?;
+    let made = made.and_then(|session| match profile::room(profile::EXPECTED_BYTES) {
+        None => Ok(session),
+        Some(lack) => Err(lack),
+    });
+    made.map_err(|why| {
+        let text = format!("no profile is taken: {why}");
+        events.emit(Event::Note { text });
+    })
+    .ok()
+}
+
+/// The profiled session, whose failure costs the profile and nothing else: the measured steps are there. What went wrong,
+/// if anything did.
+async fn take_profile<S: Session>(
+    run: &Run<'_>,
+    session: &mut S,
+    writer: &mut StartWriter<'_>,
+    requests: &Requests,
+    profiled: &ProfileSession,
+    events: &EventSink,
+) -> Result<Option<String>, Break> {
+    events.emit(Event::Phase {
+        phase: Phase::Profile,
+    });
+    let vocabulary = requests.vocabulary();
+    let Some(made) = vocabulary.map(|vocabulary| profiled.step(run.plan, vocabulary)) else {
+        return Ok(Some("the vocabulary is not known".to_owned()));
+    };
+    let request = match made {
+        Ok(request) => request,
+        Err(error) => return Ok(Some(error.to_string())),
+    };
+    let taken = async {
+        session.prepare(std::slice::from_ref(&request)).await?;
+        session.profile(true, profiled.flush).await?;
+        run_step(run, session, writer, &request, events).await?;
+        // Whatever was recorded: without this, nothing is written.
+        session.profile(false, profiled.flush).await?;
+        Ok(())
+    };
+    match taken.await {
+        Ok(()) => Ok(None),
+        Err(Break::Failure(failure)) => Ok(Some(failure.message)),
+        Err(fatal) => Err(fatal),
+    }
+}
+
+/// Reads and compresses what the session left, and keeps what it tells beside the record.
+async fn keep_profile(
+    run: &Run<'_>,
+    machine: &Machine,
+    cell: &PlannedCell,
+    writer: &mut StartWriter<'_>,
+    profiled: &ProfileSession,
+    events: &EventSink,
+) {
+    let Some(taken) = writer.start_mut().profile.take() else {
+        return;
+    };
+    let settings = run.plan.settings.run.profile.clone().unwrap_or_default();
+    let log = std::fs::read(log_path(run, cell, writer.start())).unwrap_or_default();
+    let trouble = Some(taken.status).filter(|status| status != TAKEN);
+    let (dir, python) = (profiled.order.dir.clone(), machine.python.clone());
+    let read = move || profile::kept(&dir, &python, settings.keep_raw, trouble, &log);
+    let (mut profile, digests) = background::run(read).await;
+    if !digests.is_empty() {
+        match writer.keep_profile(&digests) {
+            Ok(sidecar) => profile.digest = Some(sidecar),
+            Err(error) => events.emit(Event::Note {
+                text: format!("what the profile tells is lost: {error}: {}", error.source),
+            }),
+        }
+    }
+    if profile.status != COMPLETE {
+        events.emit(Event::Note {
+            text: format!("the profile in {}: {}", profile.dir, profile.status),
+        });
+    }
+    writer.start_mut().profile = Some(profile);
 }
 
 /// Runs one step and hands it to the store. False if it does not count because we, not the engine, were disturbed
@@ -273,7 +389,14 @@ async fn run_step<S: Session>(
 ) -> Result<bool, Break> {
     disk::wait_for_room(writer, events).await;
     let settings = &run.plan.settings.run;
-    let StepPlace { number, of, .. } = settings.place(request.index);
+    let (number, of) = match request.role {
+        // The only one, behind those that have places.
+        Role::Profiled => (1, 1),
+        Role::Warmup | Role::Measured => {
+            let StepPlace { number, of, .. } = settings.place(request.index);
+            (number, of)
+        }
+    };
     let point = (settings.points() > 1).then_some(request.load.point);
     events.emit(Event::StepBegun {
         role: request.role,
@@ -421,6 +544,7 @@ pub(super) fn launch(
     cell: &PlannedCell,
     id: &str,
     log: &Path,
+    profile: Option<ProfilerOrder>,
 ) -> Result<Launch, Failure> {
     let scratch = run.run_dir.path().join(id);
     make_room(&scratch, log).map_err(|error| {
@@ -443,7 +567,9 @@ pub(super) fn launch(
         scratch,
         fan_out: run.plan.settings.run.fan_out,
         sampling: run.plan.settings.workload.sampling.clone(),
-        warm: run.plan.settings.run.start == Start::Warm,
+        // A profiler in a forked engine is nothing that was tried.
+        warm: run.plan.settings.run.start == Start::Warm && profile.is_none(),
+        profile,
     })
 }
 

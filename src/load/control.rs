@@ -149,6 +149,29 @@ impl Control {
             .is_ok_and(|answer| answer.status() == StatusCode::OK)
     }
 
+    /// Starts (or stops) the server's profiler; stopping waits until the trace is written.
+    pub(crate) async fn profile(&self, start: bool, limit: Duration) -> Result<(), ControlError> {
+        let path = if start {
+            "start_profile"
+        } else {
+            "stop_profile"
+        };
+        let url = format!("{}/{path}", self.base);
+        let request = self.authorized(self.client.post(&url)).timeout(limit);
+        let answer = request
+            .send()
+            .await
+            .map_err(|error| unreachable(&url, &error))?;
+        match answer.status() {
+            StatusCode::OK => Ok(()),
+            status => Err(ControlError::Status {
+                url,
+                status: status.as_u16(),
+                body: String::new(),
+            }),
+        }
+    }
+
     async fn get(&self, path: &str) -> Result<(String, Vec<u8>), ControlError> {
         self.get_at_most(path, ANSWER_BYTES).await
     }

@@ -17,8 +17,17 @@ pub(super) struct Cost {
     pub(super) waited_for_host: u64,
     /// Durations added up, whether they overlap or not.
     pub(super) added_up: u64,
-    /// Every span of the compute class in order, with its attributed time.
-    pub(super) sequence: Vec<(u32, u64)>,
+    /// What ran, in order: spans of the compute class.
+    pub(super) sequence: Vec<Piece>,
+}
+
+/// A span's attributed time, or a part of it: an operator is interrupted by those that it calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) kind: u32,
+    pub(super) ns: u64,
+    /// The span begins with it.
+    pub(super) begins: bool,
 }
 
 impl Cost {
@@ -176,11 +185,14 @@ pub(super) fn attribute(
     let [compute, communication, copies] = &lane.spans;
     let mut cutter = Cutter::new(steps);
     for span in compute {
+        let mut begins = true;
         cutter.cut(span.start, span.end, |step, ns| {
             costs[step].labels[label(span.kind) as usize] += ns;
             if sequences[step] {
-                costs[step].sequence.push((span.kind, ns));
+                let kind = span.kind;
+                costs[step].sequence.push(Piece { kind, ns, begins });
             }
+            begins = false;
         });
     }
     let mut cutter = Cutter::new(steps);
@@ -216,33 +228,33 @@ pub(super) fn attribute_thread(
 ) {
     // Outer before inner.
     spans.sort_unstable_by_key(|span| (span.start, std::cmp::Reverse(span.end)));
-    let mut open: Vec<(Span, u64)> = Vec::new();
+    // With whether they had time of their own already.
+    let mut open: Vec<(Span, bool)> = Vec::new();
     let mut at = i64::MIN;
     let mut cutter = Cutter::new(steps);
     let mut calls = Cutter::new(steps);
-    let mut give = |span: &Span, start: i64, end: i64, costs: &mut [Cost]| {
+    let mut give = |span: &Span, begun: bool, start: i64, end: i64, costs: &mut [Cost]| {
+        let mut begins = !begun;
         if end > start {
             cutter.cut(start, end, |step, ns| {
                 costs[step].labels[label(span.kind) as usize] += ns;
                 costs[step].added_up += ns;
                 if sequences[step] {
-                    costs[step].sequence.push((span.kind, ns));
+                    let kind = span.kind;
+                    costs[step].sequence.push(Piece { kind, ns, begins });
                 }
+                begins = false;
             });
         }
     };
     for span in spans.iter() {
-        while let Some((top, _)) = open
-            .last()
-            .copied()
-            .filter(|(top, _)| top.end <= span.start)
-        {
-            give(&top, at, top.end, costs);
+        while let Some((top, begun)) = open.pop_if(|(top, _)| top.end <= span.start) {
+            give(&top, begun, at, top.end, costs);
             at = at.max(top.end);
-            open.pop();
         }
-        if let Some((top, _)) = open.last().copied() {
-            give(&top, at, span.start, costs);
+        if let Some((top, begun)) = open.last_mut() {
+            give(top, *begun, at, span.start, costs);
+            *begun |= at < span.start;
         }
         at = at.max(span.start);
         let mut first = true;
@@ -255,10 +267,10 @@ pub(super) fn attribute_thread(
         let end = open
             .last()
             .map_or(span.end, |(top, _)| span.end.min(top.end));
-        open.push((Span { end, ..*span }, 0));
+        open.push((Span { end, ..*span }, false));
     }
-    while let Some((top, _)) = open.pop() {
-        give(&top, at, top.end, costs);
+    while let Some((top, begun)) = open.pop() {
+        give(&top, begun, at, top.end, costs);
         at = at.max(top.end);
     }
     settle(steps, costs);
@@ -428,7 +440,7 @@ mod tests {
                 let busy = covered[range].iter().filter(|c| **c).count() as u64;
                 prop_assert_eq!(cost.busy(), busy);
                 prop_assert_eq!(cost.busy() + cost.idle, u64::try_from(step.end - step.start).expect("positive"));
-                prop_assert_eq!(cost.sequence.iter().map(|(_, ns)| ns).sum::<u64>() <= busy, true);
+                prop_assert_eq!(cost.sequence.iter().map(|piece| piece.ns).sum::<u64>() <= busy, true);
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::account::{self, Cost, Launches};
+use super::account::{self, Cost, Launches, Piece};
 use super::roles::{Role, Token, roles};
 use super::rules::Rules;
 use super::steps::{self, FoundBy, Phase, Step, Steps};
@@ -183,6 +183,13 @@ impl Table {
             other as f64 / busy as f64
         }
     }
+}
+
+/// The number of sequences that decode in the first of them that tells.
+pub(crate) fn batch(digests: &[Digest]) -> Option<u32> {
+    digests
+        .iter()
+        .find_map(|digest| digest.decode.as_ref()?.batch)
 }
 
 /// Digests a trace: one for each of its devices, or of its threads that run steps.
@@ -425,12 +432,12 @@ impl Parts {
             .collect();
         let mut columns: BTreeMap<Role, RoleColumn> = BTreeMap::new();
         for (step, cost) in sequences.iter().enumerate() {
-            let token = |(kind, _): &(u32, u64)| {
-                let kind = &trace.kinds[*kind as usize];
+            let token = |piece: &Piece| {
+                let kind = &trace.kinds[piece.kind as usize];
                 Token::of(&rules.get(kind.label).category, &kind.name)
             };
             let tokens: Vec<Token> = cost.sequence.iter().map(token).collect();
-            for ((role, token), (_, ns)) in
+            for ((role, token), piece) in
                 roles(&tokens).into_iter().zip(&tokens).zip(&cost.sequence)
             {
                 let Some(role) = role else { continue };
@@ -441,11 +448,11 @@ impl Parts {
                     calls: 0.0,
                 });
                 if *token == Token::Quantization {
-                    column.quantization_ns[step] += ns;
+                    column.quantization_ns[step] += piece.ns;
                 } else {
-                    column.ns[step] += ns;
-                    column.calls +=
-                        f64::from(u8::from(*token != Token::Reduction)) / sequences.len() as f64;
+                    column.ns[step] += piece.ns;
+                    column.calls += f64::from(u8::from(piece.begins && *token != Token::Reduction))
+                        / sequences.len() as f64;
                 }
             }
         }
@@ -454,14 +461,14 @@ impl Parts {
 
     fn kernels(&self, trace: &Trace, rules: &Rules) -> Vec<Kernel> {
         let mut totals: HashMap<u32, (u64, u64)> = HashMap::new();
-        let mut add = |kind: u32, ns: u64| {
+        let mut add = |kind: u32, begins: bool, ns: u64| {
             let total = totals.entry(kind).or_default();
-            total.0 += 1;
+            total.0 += u64::from(begins);
             total.1 += ns;
         };
         for (_, cost) in self.chosen(&self.wanted.sequences) {
-            for (kind, ns) in &cost.sequence {
-                add(*kind, *ns);
+            for piece in &cost.sequence {
+                add(piece.kind, piece.begins, piece.ns);
             }
         }
         let steps: Vec<&Step> = self
@@ -471,7 +478,7 @@ impl Parts {
         for (kind, start, ns) in &self.names {
             let at = steps.partition_point(|step| step.end <= *start);
             if steps.get(at).is_some_and(|step| step.start <= *start) {
-                add(*kind, *ns);
+                add(*kind, true, *ns);
             }
         }
         // Kinds that differ in their number of tokens only are one kernel.
@@ -504,23 +511,23 @@ impl Parts {
 
     /// Of the step whose sequence is of the median length.
     fn sequence(&self, trace: &Trace, rules: &Rules) -> Vec<(String, u64)> {
-        let mut sequences: Vec<&Vec<(u32, u64)>> = self
+        let mut sequences: Vec<&Vec<Piece>> = self
             .chosen(&self.wanted.sequences)
             .map(|(_, cost)| &cost.sequence)
             .collect();
         sequences.sort_by_key(|sequence| sequence.len());
         let mut shown: Vec<(String, u64)> = Vec::new();
-        for (kind, ns) in sequences
+        for piece in sequences
             .get(sequences.len() / 2)
             .into_iter()
             .copied()
             .flatten()
         {
-            let category = &rules.get(trace.kinds[*kind as usize].label).category;
+            let category = &rules.get(trace.kinds[piece.kind as usize].label).category;
             match shown.last_mut() {
                 // Products are told apart: they are what is aligned.
-                Some((last, sum)) if last == category && category != "linear" => *sum += ns,
-                _ => shown.push((category.clone(), *ns)),
+                Some((last, sum)) if last == category && category != "linear" => *sum += piece.ns,
+                _ => shown.push((category.clone(), piece.ns)),
             }
         }
         shown.truncate(LONGEST_SEQUENCE);

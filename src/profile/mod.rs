@@ -18,10 +18,11 @@ mod testing;
 mod trace;
 mod window;
 
-pub(crate) use digest::{Column, Digest, Table};
+pub(crate) use digest::{Column, Digest, Table, batch};
 pub(crate) use explain::{CategoryChange, Explanation, Measured, Verdict, explain};
 pub(crate) use files::{Profiles, read};
 pub(crate) use interval::{Estimate, mean, median_and_mad};
+pub(crate) use roles::Role;
 pub(crate) use rules::Rules;
 pub(crate) use sentence::{points, words};
 pub use testing::{digest_bytes, digest_file};

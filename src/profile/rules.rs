@@ -1,6 +1,7 @@
 //! Rules from names to categories, as a TOML file that users can put their own before.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use regex::{Regex, RegexSet, RegexSetBuilder};
 use serde::Deserialize;
@@ -119,6 +120,12 @@ impl Rules {
             labels,
             control,
         })
+    }
+
+    /// Without rules of a user's own.
+    pub(crate) fn built_in() -> &'static Self {
+        static RULES: LazyLock<Rules> = LazyLock::new(|| Rules::new(None).expect("tested"));
+        &RULES
     }
 
     /// What `name` is counted as: by the first rule that matches it, or else `second`. 0 is `other`.

@@ -117,6 +117,12 @@ impl Conditions {
             StartKind::Mixed => "from engine starts that were forked in part".to_owned(),
         });
         found.state("start", listed(kinds.collect()));
+        // An idle profiler may cost something, and what it costs is not the precision's.
+        let profilers = starts.iter().map(|start| match &start.profile {
+            Some(_) => "with a profiler configured".to_owned(),
+            None => "without a profiler".to_owned(),
+        });
+        found.state("profiler", listed(profilers.collect()));
         found.tokens = steps
             .iter()
             .filter(|step| step.duration_s.is_none())

@@ -48,11 +48,12 @@ pub(super) fn set_aside(
         Some(record) => layout::previous_dir(results, record.session.started),
         None => results.join(layout::PREVIOUS).join("unreadable"),
     };
-    let sidecars = record
-        .into_iter()
-        .flat_map(|r| &r.starts)
+    let starts = || record.into_iter().flat_map(|r| &r.starts);
+    let digests = starts().filter_map(|s| s.profile.as_ref()?.digest.as_ref());
+    let sidecars = starts()
         .flat_map(|s| &s.steps)
         .filter_map(|s| s.detail.as_ref())
+        .chain(digests)
         .map(|sidecar| results.join(&sidecar.file));
     move_aside(results, &dir, sidecars.chain([path.to_owned()]))
 }

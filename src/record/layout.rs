@@ -8,6 +8,8 @@ use crate::units::{CellId, Mode};
 
 /// The folder of records below `--out`.
 pub(crate) const RESULTS: &str = "benchmark_results";
+/// The folder of profiles below `--out`.
+pub(crate) const PROFILES: &str = "benchmark_profiles";
 /// Where earlier records go when their cell is measured anew.
 pub(crate) const PREVIOUS: &str = "previous";
 const JOURNAL: &str = ".journal";

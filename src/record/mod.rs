@@ -35,7 +35,7 @@ pub(crate) use fidelity::{
     read_fidelity, set_fidelity_aside, sidecar, write_fidelity,
 };
 pub(crate) use import::{Foreign, ForeignResult, Tool};
-pub(crate) use layout::{RESULTS, record_name, results_dir};
+pub(crate) use layout::{PROFILES, RESULTS, record_name, results_dir};
 pub(crate) use lock::LockHolder;
 pub(crate) use read::{Found, PassedOver, read_results};
 pub(crate) use regular::read_regular;
@@ -54,8 +54,8 @@ pub use start::{
     Arm, EngineFacts, EngineStart, ExitStatus, Failure, FailureKind, Phase, StartKind, StartStatus,
 };
 pub(crate) use start::{
-    ClockStamp, DeviceInfo, Difference, Gate, GateReading, Holder, Host, Leak, Neighbour, Starting,
-    Stop,
+    COMPLETE, ClockStamp, DeviceInfo, Difference, Gate, GateReading, Holder, Host, Leak, Neighbour,
+    Profile, Starting, Stop,
 };
 pub(crate) use step::{
     Arrivals, ClientFacts, Counted, Counters, OnlineColumns, ReadLag, ServerSeries, Sidecar,

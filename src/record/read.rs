@@ -16,7 +16,7 @@ use super::fidelity::FIDELITY_SUFFIX;
 use super::import::{self, Foreign};
 use super::journal::{self, Entry};
 use super::layout::{journal_dir, record_name, sweep_name};
-use super::tokens::read_tokens;
+use super::tokens::{read_sidecar, read_tokens};
 use super::{CellRecord, CellStatus, SCHEMA, StartStatus, lock};
 use crate::error::PathError;
 
@@ -162,13 +162,25 @@ fn read_one(results: &Path, name: &str, journal: &Overlay) -> Result<Found, Stri
     Ok(found)
 }
 
-/// The token times beside the record. Gaps between tokens are absent where their file is gone or is another one.
+/// What lies beside the record: token times, and what profiles tell. Gaps between tokens are absent where their file is gone or is another one.
 fn read_details(results: &Path, record: &mut CellRecord) {
     for step in record.starts.iter_mut().flat_map(|start| &mut start.steps) {
         step.tokens = step
             .detail
             .as_ref()
             .and_then(|sidecar| read_tokens(results, sidecar));
+    }
+    for profile in record
+        .starts
+        .iter_mut()
+        .filter_map(|start| start.profile.as_mut())
+    {
+        let read = profile
+            .digest
+            .as_ref()
+            .and_then(|sidecar| read_sidecar(results, sidecar));
+        let digests = read.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        profile.digests = digests.unwrap_or_default();
     }
 }
 

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::step::Step;
+use super::step::{Sidecar, Step};
+use crate::profile::Digest;
 
 /// One engine, from its launch to the proof that nothing of it is left.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -280,8 +281,11 @@ pub struct Difference {
     pub effective: Value,
 }
 
+/// The state of a profile that was taken and read whole.
+pub(crate) const COMPLETE: &str = "complete";
+
 /// A profiler's output.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Profile {
     /// The folder.
     pub dir: String,
@@ -289,6 +293,12 @@ pub struct Profile {
     pub status: String,
     /// File names in it.
     pub files: Vec<String>,
+    /// What its decode steps cost, beside the record: the traces are not needed any more. Absent if they told nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Sidecar>,
+    /// What that file holds, once it is read.
+    #[serde(skip)]
+    pub(crate) digests: Vec<Digest>,
 }
 
 /// How an engine was ended.

@@ -157,22 +157,35 @@ pub(crate) fn write_tokens(
     file: &str,
     tokens: &TokenTimes,
 ) -> Result<Sidecar, PathError> {
-    let bytes = tokens.encode();
-    write_atomic(&results.join(file), |out| out.write_all(&bytes))?;
+    write_sidecar(results, file, &tokens.encode())
+}
+
+/// Writes a file beside the records.
+pub(crate) fn write_sidecar(
+    results: &Path,
+    file: &str,
+    bytes: &[u8],
+) -> Result<Sidecar, PathError> {
+    write_atomic(&results.join(file), |out| out.write_all(bytes))?;
     Ok(Sidecar {
         file: file.to_owned(),
-        sha256: hex(&Sha256::digest(&bytes)),
+        sha256: hex(&Sha256::digest(bytes)),
         bytes: bytes.len() as u64,
     })
 }
 
 /// Reads what [`write_tokens`] wrote; absent if it is gone or is not what was written.
 pub fn read_tokens(results: &Path, sidecar: &Sidecar) -> Option<TokenTimes> {
+    TokenTimes::decode(&read_sidecar(results, sidecar)?).ok()
+}
+
+/// The bytes of a file beside the records; absent if it is gone or is not what was written.
+pub(crate) fn read_sidecar(results: &Path, sidecar: &Sidecar) -> Option<Vec<u8>> {
     // A record may come from anywhere: it names files of its own folder, and no others.
     let plain = Path::new(&sidecar.file).file_name() == Some(sidecar.file.as_ref());
     let bytes = super::read_regular(&results.join(&sidecar.file)).ok()?;
     let same = hex(&Sha256::digest(&bytes)) == sidecar.sha256;
-    TokenTimes::decode(&bytes).ok().filter(|_| plain && same)
+    (plain && same).then_some(bytes)
 }
 
 fn put(out: &mut Vec<u8>, mut number: u64) {

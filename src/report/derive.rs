@@ -2,6 +2,7 @@
 //! thousand records fits into little memory.
 
 use super::model::{CellRow, Environment, FailureRow, LeakRow, Outcome};
+use crate::profile::{self, Digest};
 use crate::record::{
     Arm, CellRecord, CellStatus, Conditions, EngineStart, Foreign, Found, Role, Session,
     StartStatus, WorkloadInfo, counted_starts, counted_steps,
@@ -34,6 +35,10 @@ pub struct DerivedCell {
     pub(super) workloads: Vec<(String, WorkloadInfo)>,
     /// What it shares with cells that may be compared with it.
     pub(super) conditions: Conditions,
+    /// What its profiles tell; empty without any.
+    pub(super) profiles: Vec<Digest>,
+    /// Iterations without a profiler, in nanoseconds, at the batch of the profiles.
+    pub(super) iterations_ns: Vec<f64>,
     /// Mean seconds from the gate to the end of the stop; absent without a complete engine start.
     pub(super) start_s: Option<f64>,
 }
@@ -76,6 +81,7 @@ fn derive_cell(record: &CellRecord) -> DerivedCell {
     let starts = counted_starts(record, Arm::Main);
     let steps = stats::step_rows(record);
     let metrics = CellMetrics::of(record, &steps);
+    let profiles = stats::digests(record);
     let facts = || record.starts.iter().rev().filter_map(|s| s.engine.as_ref());
     let performance = Performance::of(record, Arm::Main);
     let row = CellRow {
@@ -117,6 +123,7 @@ fn derive_cell(record: &CellRecord) -> DerivedCell {
         running_over_time: running(&starts),
         fidelity: None,
         comparison: None,
+        why: None,
         steps,
     };
     DerivedCell {
@@ -141,6 +148,10 @@ fn derive_cell(record: &CellRecord) -> DerivedCell {
             .map(|(name, workload)| (name.clone(), workload.clone()))
             .collect(),
         conditions: Conditions::of(record, Arm::Main),
+        iterations_ns: profile::batch(&profiles)
+            .map(|batch| stats::decode_iterations_ns(record, batch))
+            .unwrap_or_default(),
+        profiles,
         start_s: None,
     }
 }

@@ -6,6 +6,8 @@ use super::fidelity_words::{fidelity_lines, fidelity_table};
 use super::figures::{NONE, count, number, or_none, percent};
 use super::measured_on::{checkpoints, measured_on};
 use super::model::{CellRow, ImportedRow, Note, Outcome, Summary};
+use super::profile;
+use crate::profile::Verdict;
 use crate::record::Point;
 use crate::stats::judged::JudgedBy;
 use crate::stats::{Distribution, Latency, SMALLEST_EFFECT, ends};
@@ -75,6 +77,13 @@ pub(super) fn sections(summary: &Summary) -> Vec<Section> {
         }
     }
     sections.extend(list("Against the baseline", verdicts(summary)));
+    sections.extend(list("Why", summary.cells.iter().flat_map(why)));
+    for cell in &summary.cells {
+        if let Some(made) = &cell.why {
+            let title = format!("{}: a decode step by category", cell.name());
+            sections.push(table(&title, profile::changes(made)));
+        }
+    }
     sections.extend(running_table(summary).map(|t| table("Speed-up by running sequences", t)));
     if !summary.fidelity.is_empty() {
         sections.push(table(
@@ -499,6 +508,28 @@ fn verdicts(summary: &Summary) -> Vec<String> {
             row.sentence
         ));
     }
+    lines
+}
+
+/// One line a profiled cell; what makes it worth less behind it.
+fn why(cell: &CellRow) -> Vec<String> {
+    let Some(made) = &cell.why else {
+        return Vec::new();
+    };
+    let name = format!("{}{}", cell.name(), shown_mode(cell.mode, cell.point));
+    let verdict = made.verdict.map_or("not measured", Verdict::name);
+    let mut lines = vec![format!("{name}: why: {} ({verdict})", made.sentence)];
+    if made.verdict == Some(Verdict::Contradiction) {
+        lines.insert(
+            0,
+            format!("{name}: its profile contradicts what was measured: no claim is made"),
+        );
+    }
+    lines.extend(
+        made.reasons
+            .iter()
+            .map(|reason| format!("{name}: {reason}")),
+    );
     lines
 }
 

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::fidelity::{CellFidelity, FidelityRow};
+use crate::profile::Explanation;
 use crate::record::{
     CheckpointInfo, Difference, ExitStatus, FailureKind, MatrixInfo, PassedOver, Phase, PlanInfo,
     Point, Tool,
@@ -209,6 +210,9 @@ pub struct CellRow {
     pub(crate) fidelity: Option<CellFidelity>,
     /// With its model's baseline; absent for the baseline itself, and where one of the two has no numbers.
     pub comparison: Option<Comparison>,
+    /// Why it is faster or slower than the baseline; absent unless both were profiled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) why: Option<Explanation>,
     /// Every step.
     pub steps: Vec<StepRow>,
 }

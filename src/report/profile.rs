@@ -51,7 +51,7 @@ fn sections(report: &ProfileReport) -> Vec<Section> {
 }
 
 /// What two profiles say.
-pub(super) fn explained(made: &Explanation) -> Vec<Section> {
+fn explained(made: &Explanation) -> Vec<Section> {
     let verdict = match made.verdict {
         Some(verdict) => format!("verdict: {}", verdict.name()),
         None => "no verdict: nothing that was measured without a profiler is there to compare with"
@@ -113,7 +113,7 @@ fn paths(paths: &[(String, f64)]) -> String {
     }
 }
 
-fn changes(made: &Explanation) -> Table {
+pub(super) fn changes(made: &Explanation) -> Table {
     let row = |row: &CategoryChange| {
         vec![
             profile::words(&row.category).to_owned(),
@@ -296,7 +296,7 @@ fn head(digest: &Digest) -> Vec<String> {
             ));
         }
         lines.push(format!(
-            "{} of the time at work is in kernels that no rule matches",
+            "{} % of the time at work is in kernels that no rule matches",
             percent(decode.unmatched())
         ));
     }
@@ -354,7 +354,7 @@ fn categories(decode: &profile::Table) -> Table {
             "Mean us",
             "Median us",
             "MAD us",
-            "Share",
+            "Share %",
             "Calls",
         ]),
         rows,
@@ -372,7 +372,7 @@ fn kernels(digest: &Digest, decode: &profile::Table, top: usize) -> Table {
             "Calls",
             "us a step",
             "us a call",
-            "Of the work",
+            "Work %",
         ]),
         rows: digest
             .kernels

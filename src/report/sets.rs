@@ -45,6 +45,11 @@ fn sections(comparison: &SetComparison) -> Vec<Section> {
         Some(format!("{}: {said}", row.key))
     });
     sections.extend(list("At a rate that one of the two keeps up with", paced));
+    let moved = comparison
+        .rows
+        .iter()
+        .filter_map(|row| Some(format!("{}: {}", row.key, row.moved.as_ref()?)));
+    sections.extend(list("What moved in a decode step", moved));
     let strangers = [
         ("BASE", &comparison.only_base),
         ("NEW", &comparison.only_new),

@@ -9,6 +9,7 @@ use super::model::{
 };
 use super::paced::Paces;
 use super::unlike::not_compared;
+use crate::profile::{self, Explanation, Measured, Rules};
 use crate::record::{PassedOver, Point, Session};
 use crate::stats::blocks::SpeedUp;
 use crate::stats::judged::{JudgedBy, Terms, compared};
@@ -32,6 +33,16 @@ impl Summary {
         let comparisons: Vec<_> = cells.iter().map(|cell| compare(cell, &cells)).collect();
         for (cell, comparison) in cells.iter_mut().zip(comparisons) {
             cell.row.comparison = comparison;
+        }
+        let whys: Vec<_> = cells.iter().map(|cell| why(cell, &cells)).collect();
+        for (cell, why) in cells.iter_mut().zip(whys) {
+            let contradicted = why
+                .as_ref()
+                .is_some_and(|why| why.verdict == Some(profile::Verdict::Contradiction));
+            if contradicted && let Some(comparison) = &mut cell.row.comparison {
+                comparison.verdict = None;
+            }
+            cell.row.why = why;
         }
         let mut notes = notes(&cells, &sessions);
         notes.extend(across::drifts(&cells));
@@ -127,6 +138,21 @@ fn merged<'a, T: Clone + PartialEq + 'a>(lists: impl Iterator<Item = &'a [T]>) -
         }
     }
     order
+}
+
+/// Why a cell is faster or slower than its baseline, where both were profiled.
+fn why(cell: &DerivedCell, cells: &[DerivedCell]) -> Option<Explanation> {
+    let baseline = baseline_of(cell, cells).filter(|_| !cell.row.baseline)?;
+    if cell.profiles.is_empty() || baseline.profiles.is_empty() {
+        return None;
+    }
+    let measured = Measured::of(&baseline.iterations_ns, &cell.iterations_ns);
+    profile::explain(
+        &baseline.profiles,
+        &cell.profiles,
+        measured,
+        Rules::built_in(),
+    )
 }
 
 /// The baseline of the cell's model at the same point; where it was not measured there, at another one, so that the

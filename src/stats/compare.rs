@@ -9,11 +9,13 @@ use serde_json::Value;
 use super::blocks::{self, SpeedUp};
 use super::cell_metrics::{BlockLog, CellMetrics, step_rows};
 use super::interval::Estimate;
+use super::iterations::{decode_iterations_ns, digests};
 use super::judged::{Compared, JudgedBy, LatencyRatio, Performance, Terms, compared};
 use super::mismatch::Measured;
 use super::pace::Pace;
 use super::validity::cell_reasons;
 use super::verdict::{Judgement, judge};
+use crate::profile;
 use crate::record::{Arm, CellRecord, CellStatus, Conditions, Point, Unlike, counted_starts};
 use crate::units::{CellId, Mode};
 
@@ -106,6 +108,9 @@ pub(crate) struct Row {
     /// The conditions that the two do not share.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unlike: Vec<Unlike>,
+    /// Which categories of a decode step moved; absent unless both were profiled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub moved: Option<String>,
     /// What the threshold says of it; absent without one, and where the base set did not measure the cell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gate: Option<Gate>,
@@ -359,10 +364,27 @@ fn row(key: &Key, base: &CellRecord, new: &CellRecord, comparisons: usize, rules
         paces: sides.map(|side| side.pace),
         reasons: why,
         unlike,
+        moved: moved(base, new),
         gate,
         exceeds: gate == Some(Gate::Exceeded),
         argv: [base, new].map(|record| record.session.argv.clone()),
     }
+}
+
+/// The account of the two profiles in one line.
+fn moved(base: &CellRecord, new: &CellRecord) -> Option<String> {
+    let (base_profiles, new_profiles) = (digests(base), digests(new));
+    let batch = profile::batch(&base_profiles)?;
+    let iterations = |record| decode_iterations_ns(record, batch);
+    let measured = profile::Measured::of(&iterations(base), &iterations(new));
+    let made = profile::explain(
+        &base_profiles,
+        &new_profiles,
+        measured,
+        profile::Rules::built_in(),
+    )?;
+    let verdict = made.verdict.map_or("not measured", profile::Verdict::name);
+    Some(format!("{} ({verdict})", made.sentence))
 }
 
 /// What a threshold of `limit` says of a ratio, or of a bound of one; absent where there is none.

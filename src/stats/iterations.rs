@@ -1,6 +1,7 @@
 //! How long the engine's iterations took in measured steps, while a given number of sequences decoded: what a profile of
 //! decode steps predicts.
 
+use crate::profile::Digest;
 use crate::record::{Arm, CellRecord, Timeline, counted_starts, counted_steps};
 
 /// Nanoseconds of each iteration in which `batch` sequences made one token each. Empty if the engine tells no timeline,
@@ -11,6 +12,17 @@ pub(crate) fn decode_iterations_ns(record: &CellRecord, batch: u32) -> Vec<f64> 
         .flat_map(|start| counted_steps(start))
         .filter_map(|step| step.timeline.as_ref())
         .flat_map(|timeline| at_batch(timeline, u64::from(batch)))
+        .collect()
+}
+
+/// What the profiles of a record's counted engine starts tell.
+pub(crate) fn digests(record: &CellRecord) -> Vec<Digest> {
+    let profiles = counted_starts(record, Arm::Main)
+        .into_iter()
+        .filter_map(|start| start.profile.as_ref());
+    profiles
+        .flat_map(|profile| &profile.digests)
+        .cloned()
         .collect()
 }
 

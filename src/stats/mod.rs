@@ -38,7 +38,7 @@ pub(crate) use drift::{Steadiness, drift, steadiness};
 pub(crate) use geomean::{GeometricMean, geometric_mean};
 pub use interval::paired;
 pub(crate) use interval::{Estimate, Interval};
-pub(crate) use iterations::decode_iterations_ns;
+pub(crate) use iterations::{decode_iterations_ns, digests};
 pub(crate) use latency::Latency;
 pub(crate) use online::{Slo, good_requests};
 pub(crate) use outliers::{mean_without, outliers};

@@ -76,6 +76,7 @@ impl Bench {
             fan_out: FanOut::Requests,
             sampling: Sampling::default(),
             warm: false,
+            profile: None,
         }
     }
 

@@ -12,6 +12,7 @@ const COMMANDS: &[&str] = &[
     "fidelity",
     "predict",
     "profile",
+    "ops",
     "import-verl",
     "setup",
     "clean",

@@ -9,12 +9,15 @@ mod kills;
 mod online;
 #[path = "../support/processes.rs"]
 mod processes;
+mod profile;
 mod records;
 mod resume;
 mod signals;
 #[path = "../support/table.rs"]
 mod table;
 mod terminal;
+#[path = "../support/trace.rs"]
+mod trace;
 mod until;
 mod world;
 

@@ -5,5 +5,6 @@
 
 mod offline;
 mod online;
+mod profile;
 mod supervision;
 mod support;

@@ -30,6 +30,7 @@ const SILU: &str =
     "void vllm::act_and_mul_kernel<c10::BFloat16, &vllm::silu_kernel<c10::BFloat16>, true>()";
 const ARGMAX: &str = "void at::native::reduce_kernel<512, 1, at::native::ReduceOp<float, at::native::ArgMaxOps<float>>>()";
 
+#[allow(dead_code, reason = "each program that shares this uses a part of it")]
 impl Model {
     /// A dense model in BF16: products of 9 us.
     pub(crate) fn bf16() -> Self {

@@ -7,7 +7,7 @@ use crate::commands::measure::{On, Place, measure};
 use crate::execute::Resume;
 use crate::plan::{Plan, PlannedCell};
 use crate::process::Interrupt;
-use crate::record::{CellRecord, Failure, Found, read_results, record_name};
+use crate::record::{COMPLETE, CellRecord, Failure, Found, read_results, record_name};
 use crate::stats::{CellMetrics, step_rows};
 use crate::units::{Bytes, Seconds, thousands};
 
@@ -127,6 +127,20 @@ fn went(record: &CellRecord) -> Finding {
             "{name}: asked for {}, vLLM made it {}",
             difference.requested, difference.effective
         ));
+    }
+    if let Some(profile) = &start.profile {
+        finding = match profile.status.as_str() {
+            COMPLETE => finding.also(format!(
+                "profile: {} in {}",
+                profile.files.join(", "),
+                profile.dir
+            )),
+            trouble => finding
+                .but(format!("its profile in {}: {trouble}", profile.dir))
+                .hint(
+                    "docs/profile.md lists what leaves a profile empty; --no-profile leaves it out",
+                ),
+        };
     }
     match start.stop.as_ref().map_or(0, |stop| stop.leaks.len()) {
         0 => finding,

@@ -5,10 +5,10 @@ use serde_json::Value;
 
 use crate::config::declared::{
     BLOCKS, BURSTINESS, CALIBRATE, DURATION, INPUT_LEN, MAX_BLOCKS, MAX_CONCURRENCY, N,
-    NUM_PROMPTS, OUTPUT_LEN, PRESET, PROMPT, RAMP, REPLICAS, REQUEST_RATE, RESPONSE, SHARED_PREFIX,
-    SIBLING_CORRELATION, STEPS, UNTIL, WARMUP,
+    NUM_PROMPTS, OUTPUT_LEN, PRESET, PROFILE, PROMPT, RAMP, REPLICAS, REQUEST_RATE, RESPONSE,
+    SHARED_PREFIX, SIBLING_CORRELATION, STEPS, UNTIL, WARMUP,
 };
-use crate::config::{Origin, Setting, Settings, Sourced};
+use crate::config::{Origin, ProfileSettings, Setting, Settings, Sourced};
 use crate::units::{Mode, ModelId};
 use crate::workload::WorkloadSpec;
 
@@ -33,6 +33,10 @@ fn few_steps(settings: &mut Settings) {
     settings.run.steps = 1;
     settings.run.warmup = 0;
     settings.run.blocks = 1;
+    // It costs little here, and a missing trace is found before it is missed.
+    if !settings.values.contains_key(PROFILE.declaration.key) {
+        settings.run.profile = Some(ProfileSettings::default());
+    }
     let inference = &mut settings.run.inference;
     inference.calibrate = false;
     (inference.until, inference.first_stage, inference.max_blocks) = (None, None, None);

@@ -137,6 +137,7 @@ fn settings(
             start: Start::Cold,
             gate_timeout: std::time::Duration::ZERO,
             fidelity: FidelitySettings::default(),
+            profile: None,
         },
         workload: options.spec.clone(),
         uncounted: false,

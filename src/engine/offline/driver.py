@@ -6,7 +6,7 @@ import the main module again: everything at module level must be cheap and free 
 Commands come in and events go out as JSON Lines over two pipes whose numbers are in the environment; stdout and
 stderr belong to vLLM's logging. `protocol.rs` holds the other side.
 
-in   load{id,args,fan_out,sampling} step{id,file} abort reset_prefix_cache{id} profile_start{id} profile_stop{id} exit
+in   load{id,args,fan_out,sampling,profile} step{id,file} abort reset_prefix_cache{id} profile_start{id} profile_stop{id} exit
      encode{id,..} sample{id,..} score{id,..} (`fidelity.py`)
 out  hello imported ready{id,..} progress{id,..} step_finished{id,..} counted{id,..} ok{id} aborted{id}
      error{id,kind,fatal,..} done
@@ -293,8 +293,8 @@ class Driver:
             "load": self.load,
             "step": self.step,
             "reset_prefix_cache": self.reset_prefix_cache,
-            "profile_start": lambda _: self.llm.start_profile(),
-            "profile_stop": lambda _: self.llm.stop_profile(),
+            "profile_start": lambda _: self.profile("start_profile"),
+            "profile_stop": lambda _: self.profile("stop_profile"),
             "encode": self.fidelity,
             "sample": self.fidelity,
             "score": self.fidelity,
@@ -338,6 +338,8 @@ class Driver:
         arguments["disable_log_stats"] = False
         self.fan_out = command["fan_out"]
         self.sampling = command["sampling"]
+        if command.get("profile"):
+            arguments.update(profiler_arguments(command["profile"], known))
         begin = time.monotonic_ns()
         self.llm = self.vllm.LLM(**arguments)
         engine_s = (time.monotonic_ns() - begin) / 1e9
@@ -494,6 +496,14 @@ class Driver:
                     found[wanted[metric.name]] = found.get(wanted[metric.name], 0) + int(metric.value)
         return found
 
+    def profile(self, method):
+        """Starts or stops the profiler. A profiler that fails leaves the engine as it is."""
+        try:
+            getattr(self.llm, method)()
+        except Exception as error:  # noqa: BLE001: whatever the profiler raises
+            traceback.print_exc()
+            raise Refused("profiler", f"{type(error).__name__}: {error}") from error
+
     def reset_prefix_cache(self, _command):
         return "ok", {"done": self.llm.reset_prefix_cache() is not False}
 
@@ -548,6 +558,36 @@ def read_prompt_file(path):
         raise Refused("protocol", f"{path} is cut short")
     prompts = [ids[offsets[i] : offsets[i + 1]].tolist() for i in range(groups)]
     return Rows(prompts, *columns)
+
+
+def profiler_arguments(order, known):
+    """The engine arguments that configure the torch profiler; before 0.13, and for vllm-ascend of 0.13, variables do.
+
+    Every field that matters is set, because defaults moved between versions. No stacks, shapes or tables: they multiply
+    what is recorded. No gzip: torch would compress in the engine, and leave a cut file where it is killed.
+    """
+    switches = {"WITH_STACK": "with_stack", "WITH_PROFILE_MEMORY": "with_memory", "RECORD_SHAPES": "record_shapes"}
+    switches |= {name: name.lower() for name in ("WITH_FLOPS", "USE_GZIP", "DUMP_CUDA_TIME_TOTAL")}
+    if "profiler_config" not in known or "torch_npu" in sys.modules:
+        os.environ["VLLM_TORCH_PROFILER_DIR"] = order["dir"]
+        os.environ["VLLM_TORCH_PROFILER_DISABLE_ASYNC_LLM"] = "1"
+        os.environ["VLLM_PROFILER_DELAY_ITERS"] = str(order["delay_iterations"])
+        os.environ["VLLM_PROFILER_MAX_ITERS"] = str(order["max_iterations"])
+        os.environ.update({f"VLLM_TORCH_PROFILER_{name}": "0" for name in switches})
+    if "profiler_config" not in known:
+        return {}
+    wanted = {
+        "profiler": "torch",
+        "torch_profiler_dir": order["dir"],
+        **{f"torch_profiler_{field}": False for field in switches.values()},
+        "ignore_frontend": True,
+        "delay_iterations": order["delay_iterations"],
+        "max_iterations": order["max_iterations"],
+    }
+    from vllm.config import ProfilerConfig
+
+    fields = {field.name for field in dataclasses.fields(ProfilerConfig)}
+    return {"profiler_config": {name: value for name, value in wanted.items() if name in fields}}
 
 
 def since(begin_ns, seconds):

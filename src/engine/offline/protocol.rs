@@ -9,6 +9,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 use crate::config::FanOut;
+use crate::engine::ProfilerOrder;
 use crate::record::{Counters, Difference, FinishSource, Timeline};
 use crate::workload::Sampling;
 
@@ -25,11 +26,16 @@ pub(super) enum Command<'a> {
         args: &'a IndexMap<String, Value>,
         fan_out: FanOut,
         sampling: &'a Sampling,
+        profile: Option<&'a ProfilerOrder>,
     },
     /// Forgets cached prefixes; answered by `ok`.
     ResetPrefixCache { id: u64 },
     /// Runs the step in a prompt file; answered by `step_finished`, or `aborted`.
     Step { id: u64, file: &'a str },
+    /// Starts the profiler; answered by `ok`.
+    ProfileStart { id: u64 },
+    /// Stops it, and writes the trace; answered by `ok`.
+    ProfileStop { id: u64 },
     /// Ends a running step (answered by `aborted`), then the engine, then the driver; answered by `done`.
     Exit,
 }
@@ -134,7 +140,7 @@ pub(super) struct Columns {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct DriverError {
-    /// `arguments`, `engine`, `engine_died`, `results`, `protocol`.
+    /// `arguments`, `engine`, `engine_died`, `results`, `profiler`, `protocol`.
     pub(super) kind: String,
     pub(super) message: String,
     /// How the engine's process ended, as Python's `exitcode` (negative: a signal); only with `engine_died`.

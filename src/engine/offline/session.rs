@@ -18,7 +18,7 @@ use crate::engine::{Session, StepRequest, Urgency};
 use crate::error::chain;
 use crate::event::{Event as RunEvent, EventSink};
 use crate::process::Patience;
-use crate::record::{EngineFacts, ExitStatus, Failure, FailureKind, Phase, Step, Stop};
+use crate::record::{EngineFacts, ExitStatus, Failure, FailureKind, Phase, Role, Step, Stop};
 
 /// One engine, driven through `driver.py`.
 #[derive(Debug)]
@@ -66,6 +66,7 @@ impl Session for OfflineSession {
             args: &self.started.launch.args,
             fan_out: self.started.launch.fan_out,
             sampling: &self.started.launch.sampling,
+            profile: self.started.launch.profile.as_ref(),
         });
         self.send(load).await;
         let imported = match self.next(&mut patience, what).await? {
@@ -126,6 +127,25 @@ impl Session for OfflineSession {
                 }
                 other => return Err(self.unexpected(&other, "the end of the step")),
             }
+        }
+    }
+
+    async fn profile(&mut self, start: bool, limit: Duration) -> Result<(), Failure> {
+        self.started.enter_step(Role::Profiled);
+        let id = self.id();
+        let command = if start {
+            Command::ProfileStart { id }
+        } else {
+            Command::ProfileStop { id }
+        };
+        self.send(encode(&command)).await;
+        let mut patience = Patience::new(limit);
+        match self
+            .next(&mut patience, "the profiler has not answered")
+            .await?
+        {
+            Event::Ok { .. } => Ok(()),
+            other => Err(self.unexpected(&other, "that the profiler did it")),
         }
     }
 

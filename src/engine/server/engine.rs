@@ -125,7 +125,11 @@ fn free_port() -> std::io::Result<u16> {
 /// The launcher's files; its path.
 fn lay_out(launch: &Launch, port: u16, name: &str) -> Result<PathBuf, PathError> {
     let scratch = &launch.scratch;
-    let order = json!({ "args": launch.args, "flags": flags(&launch.args, port, name) });
+    let order = json!({
+        "args": launch.args,
+        "flags": flags(&launch.args, port, name),
+        "profile": launch.profile,
+    });
     write_private(&scratch.join("server.json"), &order.to_string())?;
     write_private(&scratch.join("driver.py"), DRIVER)?;
     write_private(&scratch.join(LEASE_MODULE), LEASE_PY)?;

@@ -3,7 +3,8 @@
 It is embedded in the binary, written into a private folder beside `driver.py` and `server.json`, and run as a file,
 because vLLM's spawned children import the main module again: everything at module level must be cheap for them.
 
-`server.json` holds the engine arguments by their Python names (`args`) and the command line made from them (`flags`).
+`server.json` holds the engine arguments by their Python names (`args`) the command line made from them (`flags`) and
+what the profiler is told (`profile`, or null).
 `facts.json` appears once vLLM is imported, and again, whole, once it has resolved its configuration.
 """
 
@@ -70,7 +71,14 @@ def main():
     tell_configuration(facts, order["args"])
     from vllm.entrypoints.cli.main import main as vllm_main
 
-    sys.argv = ["vllm", "serve", *order["flags"]]
+    flags = list(order["flags"])
+    if order["profile"]:
+        from vllm.engine.arg_utils import EngineArgs
+
+        known = {field.name for field in dataclasses.fields(EngineArgs)}
+        for name, value in driver.profiler_arguments(order["profile"], known).items():
+            flags += ["--" + name.replace("_", "-"), json.dumps(value)]
+    sys.argv = ["vllm", "serve", *flags]
     vllm_main()
 
 

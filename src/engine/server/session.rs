@@ -13,7 +13,7 @@ use crate::error::chain;
 use crate::event::{Event, EventSink};
 use crate::load::{Api, Control, RequestEncoder};
 use crate::process::Patience;
-use crate::record::{EngineFacts, Failure, FailureKind, Phase, Step, Stop};
+use crate::record::{EngineFacts, Failure, FailureKind, Phase, Role, Step, Stop};
 
 /// How often a server that is not ready is asked.
 const ASK_EVERY: Duration = Duration::from_millis(250);
@@ -174,6 +174,13 @@ impl Session for ServerSession {
             }
         }
         Ok(step)
+    }
+
+    async fn profile(&mut self, start: bool, limit: Duration) -> Result<(), Failure> {
+        self.started.enter_step(Role::Profiled);
+        let control = self.client.control.clone();
+        let answered = self.while_alive(control.profile(start, limit)).await?;
+        answered.map_err(|error| self.fail(FailureKind::Engine, &chain(&error)))
     }
 
     async fn stop(&mut self, urgency: Urgency) -> Stop {

