@@ -1,16 +1,17 @@
 //! Offline mode: the matrix, its records, its summary, a resume that has nothing to do; a kill that loses nothing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::support::{
-    left_in_shared_memory, machine, marked_processes, record, rollbench, shared_memory, start,
-    wait_for,
+    engine_python, left_in_shared_memory, machine, marked_processes, record, record_named,
+    rollbench, shared_memory, start, wait_for,
 };
 
-/// The demo matrix at two precisions and one that the CPU has no kernel for: measured, recorded, summarised.
+/// The demo matrix at three precisions and one that the CPU has no kernel for, with its fidelity: measured, recorded,
+/// summarised.
 #[test]
 fn the_matrix_is_measured_recorded_and_summarised() {
     let _machine = machine();
@@ -20,9 +21,13 @@ fn the_matrix_is_measured_recorded_and_summarised() {
         "--config",
         "cpu",
         "--quants",
-        "bf16,w8a8,w8a16",
+        "bf16,w8a8,w4a16,w8a16",
         "--steps",
         "2",
+        "--fidelity",
+        "--fidelity-tokens",
+        "2000",
+        "--score",
     ];
 
     let run = rollbench()
@@ -63,9 +68,10 @@ fn the_matrix_is_measured_recorded_and_summarised() {
         std::fs::read_to_string(out.path().join("benchmark_results/steps.csv")).expect("steps.csv");
     assert_eq!(
         steps.lines().count(),
-        1 + 2 * 3,
-        "a header, and a warm-up and two steps of two cells:\n{steps}"
+        1 + 3 * 3,
+        "a header, and a warm-up and two steps of three cells:\n{steps}"
     );
+    fidelity(out.path());
     let session = cells[0]["session"]["id"].as_str().expect("a session");
     assert_eq!(marked_processes(session), []);
     assert_eq!(left_in_shared_memory(&shared_before), Vec::<PathBuf>::new());
@@ -102,6 +108,42 @@ fn the_matrix_is_measured_recorded_and_summarised() {
         record(out.path(), "smollm2-135m_bf16")["starts"],
         cells[0]["starts"]
     );
+}
+
+/// The mismatch of the demo checkpoints is in the order of their bits, and beyond what trainers accept; a second
+/// computation from the recorded columns gives every number again.
+fn fidelity(out: &Path) {
+    let summary = record_named(out, "summary.json");
+    let cell = |precision: &str| {
+        let cells = summary["cells"].as_array().expect("cells");
+        let own = cells.iter().find(|cell| cell["precision"] == precision);
+        own.map_or(Value::Null, |cell| cell["fidelity"].clone())
+    };
+    let number = |precision: &str, name: &str| {
+        cell(precision)[name]
+            .as_f64()
+            .unwrap_or_else(|| panic!("{precision} has no {name}: {summary:#}"))
+    };
+    let floor = number("w8a8", "floor_k3_kl");
+    let (w8a8, w4a16) = (number("w8a8", "k3_kl"), number("w4a16", "k3_kl"));
+    assert!(floor < w8a8 && w8a8 < w4a16, "{floor} {w8a8} {w4a16}");
+    assert_eq!(cell("w8a8")["verdict"], "beyond");
+    assert_eq!(cell("w4a16")["verdict"], "beyond");
+    let text = std::fs::read_to_string(out.join("benchmark_results/summary.txt")).expect("written");
+    assert!(text.contains("beyond what trainers accept"), "{text}");
+    assert!(text.contains("too few for a claim"), "{text}");
+
+    let again = std::process::Command::new(engine_python())
+        .arg(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/real/fidelity.py"
+        ))
+        .arg(out.join("benchmark_results"))
+        .args(["bf16", "w8a8", "w4a16"])
+        .output()
+        .expect("the engine's Python runs");
+    let said = [&again.stdout[..], &again.stderr[..]].map(String::from_utf8_lossy);
+    assert!(again.status.success(), "{}", said.concat());
 }
 
 /// What every complete cell of that matrix must hold: 8 prompts x 4 samples, 64 tokens in, 32 out.

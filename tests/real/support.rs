@@ -27,6 +27,17 @@ pub(crate) fn machine() -> MutexGuard<'static, ()> {
     machine
 }
 
+/// The managed engine's Python, for what is computed a second time there.
+pub(crate) fn engine_python() -> PathBuf {
+    let told = rollbench()
+        .args(["setup", "--check", "--json"])
+        .output()
+        .expect("rollbench runs");
+    let told: Value = serde_json::from_slice(&told.stdout).expect("JSON");
+    let engine = told["parts"][0]["path"].as_str().expect("a path");
+    Path::new(engine).join("bin/python")
+}
+
 /// An offline cell's record.
 pub(crate) fn record(out: &Path, cell: &str) -> Value {
     record_named(out, &format!("{cell}.json"))
