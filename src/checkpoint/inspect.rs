@@ -6,6 +6,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::format::{Format, field, quantization_of};
+use super::groups::Groups;
 use super::{modelslim, tokens};
 use crate::error::PathError;
 use crate::record::{CheckpointInfo, hex, read_regular};
@@ -23,6 +24,8 @@ pub(crate) struct Checkpoint {
     /// The longest prompt + response that the model's positions allow; absent if the config does not tell, or scales
     /// them in a way that vLLM's versions understand differently.
     pub max_positions: Option<u64>,
+    /// What weights with a common scale ask of the number of devices; absent where the config has none of fixed size.
+    pub groups: Option<Groups>,
     /// What will not load, or not as it seems, in words.
     pub doubts: Vec<String>,
     /// SHA-256 over the config and the names and sizes of the weight files.
@@ -86,7 +89,6 @@ pub(crate) fn inspect(folder: &Path, shown: &str) -> Result<Checkpoint, Checkpoi
             path: folder.to_owned(),
         });
     }
-    let config_path = folder.join("config.json");
     let files = Files::of(folder)?;
     if !files.has_config {
         return Err(CheckpointError::NoConfig {
@@ -94,10 +96,20 @@ pub(crate) fn inspect(folder: &Path, shown: &str) -> Result<Checkpoint, Checkpoi
             gguf: files.weights.iter().any(|(name, _)| is_gguf(name)),
         });
     }
-    let (bytes, config) = json(&config_path)?;
+    described(folder, shown, &files, &|name| json(&folder.join(name)))
+}
+
+/// What the files say that `read` gives by their names.
+pub(super) fn described(
+    folder: &Path,
+    shown: &str,
+    files: &Files,
+    read: &dyn Fn(&str) -> Result<Json, CheckpointError>,
+) -> Result<Checkpoint, CheckpointError> {
+    let (bytes, config) = read("config.json")?;
     let mut doubts = Vec::new();
     let (description, format) = if let Some(name) = files.description() {
-        let (bytes, description) = json(&folder.join(name))?;
+        let (bytes, description) = read(name)?;
         doubts = modelslim::doubts(name, &description, &config);
         (bytes, Some(modelslim::format(&description)))
     } else if let Some(name) = files
@@ -105,7 +117,7 @@ pub(crate) fn inspect(folder: &Path, shown: &str) -> Result<Checkpoint, Checkpoi
         .as_ref()
         .filter(|_| quantization_of(&config).is_none())
     {
-        let (bytes, quantization) = json(&folder.join(name))?;
+        let (bytes, quantization) = read(name)?;
         (bytes, Some(Format::of_quantization(&quantization)))
     } else {
         (Vec::new(), Format::of_config(&config))
@@ -132,13 +144,14 @@ pub(crate) fn inspect(folder: &Path, shown: &str) -> Result<Checkpoint, Checkpoi
         format,
         vocabulary: tokens::vocabulary(folder, &config),
         max_positions: max_positions(&config),
+        groups: Groups::of(&config),
         doubts,
         fingerprint: hex(&digest.finalize()),
     })
 }
 
 /// The names in a folder that matter.
-struct Files {
+pub(super) struct Files {
     has_config: bool,
     /// ModelSlim's descriptions.
     descriptions: Vec<String>,
@@ -156,6 +169,19 @@ impl Files {
             .iter()
             .find(read)
             .or_else(|| self.descriptions.iter().min())
+    }
+
+    /// Of a folder with a config and no weights.
+    pub(super) fn of_shape(described: bool) -> Self {
+        Self {
+            has_config: true,
+            descriptions: described
+                .then(|| modelslim::DESCRIPTION.to_owned())
+                .into_iter()
+                .collect(),
+            quantization: None,
+            weights: Vec::new(),
+        }
     }
 
     fn of(folder: &Path) -> Result<Self, CheckpointError> {
@@ -229,7 +255,10 @@ fn max_positions(config: &Value) -> Option<u64> {
     .find_map(|key| field(config, key)?.as_u64())
 }
 
-fn json(path: &Path) -> Result<(Vec<u8>, Value), CheckpointError> {
+/// The bytes of a file, and what they say.
+pub(super) type Json = (Vec<u8>, Value);
+
+pub(super) fn json(path: &Path) -> Result<Json, CheckpointError> {
     let bytes = read_regular(path).map_err(PathError::on("read", path))?;
     match serde_json::from_slice(&bytes) {
         Ok(value) => Ok((bytes, value)),

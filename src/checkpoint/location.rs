@@ -1,7 +1,9 @@
-//! Where a checkpoint is: a folder, a demo checkpoint that rollbench makes, or a name on the Hugging Face hub.
+//! Where a checkpoint is: a folder, a demo checkpoint or a shape that rollbench makes, or a name on the Hugging Face hub.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+use super::ShapeScheme;
 
 /// A location as written in a configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +14,12 @@ pub(crate) enum Location<'a> {
     Managed(&'a str),
     /// `hf:org/name`.
     Hub(&'a str),
+    /// `shapes:SCHEME:OF`, written by [`Location::of_shape`]: no weights.
+    Shape {
+        /// A known architecture, or a folder.
+        of: &'a str,
+        scheme: ShapeScheme,
+    },
 }
 
 impl<'a> Location<'a> {
@@ -20,8 +28,20 @@ impl<'a> Location<'a> {
         match text.split_once(':') {
             Some(("hf", name)) => Self::Hub(name),
             Some(("managed", name)) => Self::Managed(name),
+            Some(("shapes", shape)) => shape
+                .split_once(':')
+                .and_then(|(scheme, of)| Some((ShapeScheme::of(scheme)?, of)))
+                .map_or(Self::Folder(Path::new(text)), |(scheme, of)| Self::Shape {
+                    of,
+                    scheme,
+                }),
             _ => Self::Folder(Path::new(text)),
         }
+    }
+
+    /// The text for a shape.
+    pub(crate) fn of_shape(of: &str, scheme: ShapeScheme) -> String {
+        format!("shapes:{}:{of}", scheme.name())
     }
 }
 
@@ -65,6 +85,11 @@ mod tests {
             Location::Hub("Qwen/Qwen3-0.6B")
         );
         assert_eq!(Location::parse("managed:x"), Location::Managed("x"));
+        let scheme = ShapeScheme::Fp8Block;
+        for of in ["qwen3-4b", "/a:b/c"] {
+            let text = Location::of_shape(of, scheme);
+            assert_eq!(Location::parse(&text), Location::Shape { of, scheme });
+        }
         assert_eq!(
             Location::parse("/a:b/c"),
             Location::Folder(Path::new("/a:b/c"))

@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-use crate::checkpoint::{HubCache, Location};
+use crate::checkpoint::{HubCache, Location, Shape};
 use crate::config::{self, LoadRequest, Python, Settings};
 use crate::error::{CommandError, Exit};
 use crate::output;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Cached, Plan};
 use crate::process::{Interrupt, program};
 use crate::setup::{self, DemoCheckpoint, Paths, Show};
 
@@ -100,12 +100,27 @@ fn managed_python() -> Result<PathBuf, CommandError> {
     }
 }
 
-/// The interpreter that runs the engine. The managed environment and demo checkpoints are made where they are missing;
-/// absent if a signal ended that.
+/// Makes the folders of shapes that are selected. What cannot be made is for the plan to say.
+fn make_shapes(settings: &Settings) -> Result<(), CommandError> {
+    for cell in &settings.cells {
+        let location = cell.checkpoint.as_ref().map(|c| c.value.location.as_str());
+        if let Some(Location::Shape { of, scheme }) = location.map(Location::parse)
+            && let Ok(shape) = Shape::of(of, scheme, settings.platform)
+        {
+            let made = shape.make(&Paths::from_env()?.shapes());
+            made.map_err(|error| CommandError::new(Exit::Environment, error))?;
+        }
+    }
+    Ok(())
+}
+
+/// The interpreter that runs the engine. The managed environment, demo checkpoints and shapes are made where they are
+/// missing; absent if a signal ended that.
 pub(crate) async fn engine_python(
     settings: &Settings,
     interrupt: &Interrupt,
 ) -> Result<Option<PathBuf>, CommandError> {
+    make_shapes(settings)?;
     let mut kinds = Vec::new();
     for cell in &settings.cells {
         let platform = settings.platform.to_string();
@@ -140,6 +155,12 @@ pub(crate) async fn engine_python(
 /// Decides what is run.
 pub(crate) fn plan(settings: Settings, request: &LoadRequest) -> Result<Plan, CommandError> {
     let hub = HubCache::from_env(&request.env);
-    let managed = |name: &str| setup::checkpoint_dir(name).map_err(|error| error.to_string());
-    plan::make(settings, &hub, &managed).map_err(CommandError::from)
+    let cache = |made: Cached<'_>| {
+        let folder = match made {
+            Cached::Demo(name) => setup::checkpoint_dir(name),
+            Cached::Shape(folder) => Paths::from_env().map(|paths| paths.shapes().join(folder)),
+        };
+        folder.map_err(|error| error.to_string())
+    };
+    plan::make(settings, &hub, &cache).map_err(CommandError::from)
 }

@@ -7,14 +7,16 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::context::Context;
-use super::declared::{GPU_MEM_UTIL, LIKE_VERL};
+use super::declared::{GPU_MEM_UTIL, LIKE_VERL, TENSOR_PARALLEL};
 use super::diagnostic::Diagnostics;
 use super::document::At;
 use super::expand::{ExpandError, expand};
 use super::layer::Merged;
 use super::like_verl;
 use super::raw::{RawCheckpoint, RawModel, RawPrecision};
+use super::shape_only;
 use super::{CellSettings, CheckpointRef, Origin, Sourced};
+use crate::checkpoint::{Location, is_path};
 use crate::device::Platform;
 use crate::units::{CellId, ModelId, PrecisionId};
 
@@ -114,13 +116,27 @@ fn cell(
     if context.values.get(&LIKE_VERL) {
         like_verl::apply(&mut merged.args, selection.platform);
     }
-    if let Some(share) = context.values.if_said(&GPU_MEM_UTIL) {
-        merged.args.insert(
-            "gpu_memory_utilization".to_owned(),
-            Sourced::new(share.value.into(), share.origin),
-        );
-    }
+    let mut say = |name: &str, said: Option<Sourced<Value>>| {
+        if let Some(said) = said {
+            merged.args.insert(name.to_owned(), said);
+        }
+    };
+    let values = &context.values;
+    let share = values.if_said(&GPU_MEM_UTIL);
+    say(
+        "gpu_memory_utilization",
+        share.map(|s| Sourced::new(s.value.into(), s.origin)),
+    );
+    let devices = values.if_said(&TENSOR_PARALLEL);
+    say(
+        "tensor_parallel_size",
+        devices.map(|s| Sourced::new(s.value.into(), s.origin)),
+    );
     derive(&mut merged.args, selection);
+    let raw = model.checkpoints.iter().find(|(key, _)| own(key));
+    if let Some((_, raw)) = raw {
+        shape_only::derive(&mut merged.args, &raw.path.value, selection.platform);
+    }
 
     // A cell that cannot run here needs none of its variables.
     let runs = !precision
@@ -138,7 +154,6 @@ fn cell(
             }
         }
     }
-    let raw = model.checkpoints.iter().find(|(key, _)| own(key));
     CellSettings {
         id: CellId {
             model: model.id.clone(),
@@ -201,6 +216,15 @@ fn as_written(raw: &RawCheckpoint) -> CheckpointRef {
 
 /// A folder is relative to the file that names it.
 fn absolute(context: &Context<'_>, location: &str) -> String {
+    if let Location::Shape { of, scheme } = Location::parse(location) {
+        let base = context.base();
+        let of = if is_path(of) {
+            base.join(of).display().to_string()
+        } else {
+            of.to_owned()
+        };
+        return Location::of_shape(&of, scheme);
+    }
     if location.starts_with("hf:") || location.starts_with("managed:") {
         return location.to_owned();
     }

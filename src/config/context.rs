@@ -37,7 +37,7 @@ impl<'a> Context<'a> {
         Self {
             request,
             document,
-            raw: Raw::read(root, found),
+            raw: Raw::read(root, document.made.as_ref(), found),
             values,
         }
     }

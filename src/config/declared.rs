@@ -45,6 +45,14 @@ settings! {
     /// Only these precisions, by id
     PRECISIONS: Vec<String> = Setting::own("select.precisions", SELECTION).many()
         .flag("Matrix", "--quants --precisions <ID>...").shown(Shown::Never);
+    /// Known architectures without weights, in place of the configuration's models: speed, not text
+    ///
+    /// Names: qwen3-1.7b, qwen3-4b, qwen3-8b, qwen3-32b, qwen3-30b-a3b, pangu-7b, qwen2.5-7b, llama-3.1-8b; or the folder of a
+    /// config.json (./NAME). --quants: bf16, w8a16, w8a8, fp8 (these are the default), fp8-block, w4a16, nvfp4.
+    SHAPES: Vec<String> = Setting::text("shapes").many().flag("Matrix", "--shapes <NAME>...").shown(Shown::Never);
+    /// tensor_parallel_size of every cell
+    TENSOR_PARALLEL: Option<u32> = Setting::whole("tensor_parallel", 1, 1_024).flag("Engine", "--tp <N>")
+        .shown(Shown::Never);
     /// gpu_memory_utilization of every cell, in (0, 1]
     GPU_MEM_UTIL: Option<f64> = Setting::number("gpu_mem_util", share_of_memory)
         .flag("Engine", "--gpu-mem-util <SHARE>").shown(Shown::Never);

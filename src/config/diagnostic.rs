@@ -209,6 +209,7 @@ mod tests {
         let errors = found.into_errors(Some(Document {
             name: Name::File("rollbench.toml".into()),
             text,
+            made: None,
         }));
         insta::assert_snapshot!(errors.to_string(), @"
         unknown model `x` in --models

@@ -19,6 +19,17 @@ pub(crate) enum Name {
 pub(crate) struct Document {
     pub(crate) name: Name,
     pub(crate) text: String,
+    /// The byte from which on the text is not of the file, but made for a flag.
+    pub(crate) made: Option<Made>,
+}
+
+/// The matrix of a flag, behind the text of a file, in place of the file's own.
+#[derive(Debug, Clone)]
+pub(crate) struct Made {
+    pub(crate) from: usize,
+    pub(crate) flag: &'static str,
+    /// What is selected where no flag says it.
+    pub(crate) precisions: &'static [&'static str],
 }
 
 /// A value and the bytes that it stands on.
@@ -43,6 +54,9 @@ impl Document {
 
     /// The origin of a value that stands on `span`.
     pub(crate) fn origin(&self, span: &Range<usize>) -> Origin {
+        if let Some(made) = self.made.as_ref().filter(|made| span.start >= made.from) {
+            return Origin::Flag(made.flag);
+        }
         let line = self.line(span.start);
         match &self.name {
             Name::File(path) => Origin::File {

@@ -23,6 +23,7 @@ mod schema;
 mod select;
 mod setting;
 mod settings;
+mod shape_only;
 mod shapes;
 mod source;
 mod values;

@@ -6,9 +6,11 @@ use std::ops::Range;
 use std::str::FromStr;
 
 use super::diagnostic::{Diagnostics, listed, nearest};
-use super::document::At;
+use super::document::{At, Made};
 use super::layer::{self, Layer};
+use super::shape_only::near;
 use super::walk::{Table, sub_table, text, wrong_type};
+use crate::checkpoint::{Known, Location, ShapeScheme, is_path, known_names};
 use crate::units::{InvalidId, ModelId, PrecisionId};
 
 /// The version of the format that this rollbench reads.
@@ -46,7 +48,7 @@ pub(crate) struct RawModel {
     pub(crate) span: Range<usize>,
 }
 
-/// A checkpoint: a text, or a table with more than that.
+/// A checkpoint: a text, or a table with more than that; or a shape without weights.
 #[derive(Debug)]
 pub(crate) struct RawCheckpoint {
     pub(crate) path: At<String>,
@@ -82,8 +84,8 @@ impl Declared for RawModel {
 }
 
 impl Raw {
-    /// Reads a document.
-    pub(crate) fn read(root: &Table<'_>, found: &mut Diagnostics) -> Self {
+    /// Reads a document; what is made for a flag, behind its text, stands in place of the document's own matrix.
+    pub(crate) fn read(root: &Table<'_>, made: Option<&Made>, found: &mut Diagnostics) -> Self {
         schema(root, found);
         if let Some((key, _)) = root.get("workloads") {
             found
@@ -92,17 +94,23 @@ impl Raw {
         }
         let mut raw = Self::default();
         // What has another type is noted where the settings of these tables are read.
-        if let Some(select) = root.table_if_any("select") {
-            raw.read_select(&select, found);
+        match (made, root.table_if_any("select")) {
+            (Some(made), _) => {
+                let at = |name: &&str| At::new((*name).to_owned(), made.from..made.from);
+                raw.select_precisions = Some(made.precisions.iter().map(at).collect());
+            }
+            (None, Some(select)) => raw.read_select(&select, found),
+            (None, None) => {}
         }
+        let counts = |table: &Table<'_>| made.is_none_or(|made| table.span.start >= made.from);
         if let Some(engine) = root.table_if_any("engine") {
             raw.engine = Layer::read(&engine, found);
         }
-        for table in root.tables("precision", found) {
+        for table in root.tables("precision", found).into_iter().filter(counts) {
             let precision = RawPrecision::read(&table, found);
             declare(&mut raw.precisions, precision, "precision", found);
         }
-        for table in root.tables("model", found) {
+        for table in root.tables("model", found).into_iter().filter(counts) {
             let model = RawModel::read(&table, found);
             declare(&mut raw.models, model, "model", found);
         }
@@ -279,7 +287,7 @@ impl RawCheckpoint {
                 wrong_type(
                     value,
                     path,
-                    "a text, or { path, revision, tokenizer }",
+                    "a text, { path, revision, tokenizer } or { shapes_of, scheme }",
                     found,
                 );
                 return None;
@@ -291,7 +299,13 @@ impl RawCheckpoint {
             });
         }
         let table = sub_table(key, value, path.to_owned(), found)?;
-        table.only(&["path", "revision", "tokenizer"], found);
+        if table.get("shapes_of").is_some() || table.get("scheme").is_some() {
+            return Self::read_shape(&table, found);
+        }
+        table.only(
+            &["path", "revision", "tokenizer", "shapes_of", "scheme"],
+            found,
+        );
         if table.get("path").is_none() {
             found.at(&table.span, format!("`{path}` has no `path`"));
         }
@@ -300,6 +314,47 @@ impl RawCheckpoint {
         Some(Self {
             path: table.text("path", found)?,
             revision,
+            tokenizer,
+        })
+    }
+}
+
+impl RawCheckpoint {
+    /// `{ shapes_of = "qwen3-8b", scheme = "w8a8" }`
+    fn read_shape(table: &Table<'_>, found: &mut Diagnostics) -> Option<Self> {
+        table.only(&["shapes_of", "scheme", "tokenizer"], found);
+        for key in ["shapes_of", "scheme"] {
+            if table.get(key).is_none() {
+                found.at(&table.span, format!("`{}` has no `{key}`", table.path));
+            }
+        }
+        let tokenizer = table.text("tokenizer", found);
+        let of = table.text("shapes_of", found);
+        let scheme = table.text("scheme", found)?;
+        let Some(known) = ShapeScheme::of(&scheme.value) else {
+            found
+                .at(&scheme.span, format!("unknown scheme `{}`", scheme.value))
+                .label(near(&scheme.value, ShapeScheme::names()));
+            return None;
+        };
+        let of = of?;
+        let expands = of.value.contains("${");
+        if Known::of(&of.value).is_none() && !is_path(&of.value) && !expands {
+            found
+                .at(&of.span, format!("unknown shape `{}`", of.value))
+                .label(near(&of.value, known_names()))
+                .help("a folder with a config.json is named with a slash: ./NAME");
+            return None;
+        }
+        // As everywhere else, though something stands before it in a location.
+        let home = of
+            .value
+            .strip_prefix("~/")
+            .map(|below| format!("${{HOME}}/{below}"));
+        let shown = home.as_ref().unwrap_or(&of.value);
+        Some(Self {
+            path: At::new(Location::of_shape(shown, known), of.span),
+            revision: None,
             tokenizer,
         })
     }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::declared::ALL;
 use super::layer;
 use super::setting::{Declaration, Kind};
+use crate::checkpoint::ShapeScheme;
 
 /// The schema, as text.
 pub(crate) fn json_schema() -> String {
@@ -116,7 +117,16 @@ fn model(layer: &[(&str, Value)]) -> Value {
     let text = json!({"type": "string"});
     let mut checkpoint = table(["path", "revision", "tokenizer"].map(|key| (key, text.clone())));
     checkpoint["required"] = json!(["path"]);
-    let checkpoint = json!({"anyOf": [text, checkpoint]});
+    let mut shape = table([
+        ("shapes_of", text.clone()),
+        (
+            "scheme",
+            json!({"enum": ShapeScheme::names().collect::<Vec<_>>()}),
+        ),
+        ("tokenizer", text.clone()),
+    ]);
+    shape["required"] = json!(["shapes_of", "scheme"]);
+    let checkpoint = json!({"anyOf": [text, checkpoint, shape]});
     let by_precision = |schema: Value| json!({"type": "object", "additionalProperties": schema});
     let own = [
         ("name", named("Its id in flags and file names")),

@@ -20,11 +20,18 @@ pub(crate) const BUILT_IN: [(&str, &str); 3] = [
 /// The file that is found without being named.
 const FOUND: &str = "rollbench.toml";
 
-/// The document to read and why that one; absent (with a diagnostic) if it cannot be read.
+/// The document to read and why that one; absent (with a diagnostic) if it cannot be read. With `--shapes` another
+/// matrix stands behind it.
 pub(crate) fn choose(
     request: &LoadRequest,
     found: &mut Diagnostics,
 ) -> Option<(Document, MatrixSource)> {
+    let (mut document, source) = chosen(request, found)?;
+    super::shape_only::append(request, &mut document, found);
+    Some((document, source))
+}
+
+fn chosen(request: &LoadRequest, found: &mut Diagnostics) -> Option<(Document, MatrixSource)> {
     if let [named] = request.flags.texts(&CONFIG.declaration) {
         return named_source(request, named, "--config", "flag --config", found);
     }
@@ -101,6 +108,7 @@ fn built_in(name: &str, why: &str) -> Option<(Document, MatrixSource)> {
     let document = Document {
         name: Name::BuiltIn(name),
         text: text.to_owned(),
+        made: None,
     };
     let source = MatrixSource::BuiltIn {
         name: name.to_owned(),
@@ -127,6 +135,7 @@ fn file(
             Document {
                 name: Name::File(path.to_owned()),
                 text,
+                made: None,
             },
             MatrixSource::File {
                 path: path.to_owned(),

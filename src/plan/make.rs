@@ -9,15 +9,16 @@ use super::estimate::estimate;
 use super::notes::{mismatch, notes};
 use super::order::orders;
 use super::{Plan, PlanError, PlanErrors, PlannedCell, Turn, fingerprint};
-use crate::checkpoint::{Checkpoint, HubCache, Location, common_vocabulary, inspect};
+use crate::checkpoint::{
+    Checkpoint, CheckpointError, HubCache, Location, Shape, ShapeError, common_vocabulary, inspect,
+};
 use crate::config::{CellSettings, CheckpointRef, Origin, Settings, Sourced};
 use crate::record::{Arm, CheckpointInfo, Skip};
 use crate::units::{CellId, ModelId};
 
 /// Decides what is run. Reads checkpoints and earlier records, starts and writes nothing.
 ///
-/// `managed` says where the demo checkpoint that a configuration calls `managed:NAME` lies, whether it is made yet or
-/// not.
+/// `cache` says where what rollbench makes itself lies, whether it is made yet or not.
 ///
 /// # Errors
 /// Every checkpoint that is there and cannot be used, and every model that cannot take the workload. A plan in which all
@@ -25,12 +26,12 @@ use crate::units::{CellId, ModelId};
 pub(crate) fn make(
     settings: Settings,
     hub: &HubCache,
-    managed: &dyn Fn(&str) -> Result<PathBuf, String>,
+    cache: &dyn Fn(Cached<'_>) -> Result<PathBuf, String>,
 ) -> Result<Plan, PlanErrors> {
     let mut errors = Vec::new();
     let mut drafts = Vec::new();
     for cell in &settings.cells {
-        match Draft::of(cell, &settings, hub, managed) {
+        match Draft::of(cell, &settings, hub, cache) {
             Ok(draft) => drafts.push(draft),
             Err(error) => errors.push(error),
         }
@@ -94,6 +95,14 @@ pub(super) struct Draft<'a> {
     pub(super) found: Found,
 }
 
+/// A folder that rollbench makes.
+pub(crate) enum Cached<'a> {
+    /// The demo checkpoint that a configuration calls `managed:NAME`.
+    Demo(&'a str),
+    /// A shape's, by its folder's name.
+    Shape(&'a str),
+}
+
 /// What was found of a checkpoint.
 pub(super) enum Found {
     /// There is none, or it is not looked at because the cell is skipped.
@@ -128,7 +137,7 @@ impl<'a> Draft<'a> {
         cell: &'a CellSettings,
         settings: &Settings,
         hub: &HubCache,
-        managed: &dyn Fn(&str) -> Result<PathBuf, String>,
+        cache: &dyn Fn(Cached<'_>) -> Result<PathBuf, String>,
     ) -> Result<Self, PlanError> {
         let platform = settings.platform.to_string();
         let skipped = |skip| Self {
@@ -143,7 +152,31 @@ impl<'a> Draft<'a> {
         let Some(reference) = &cell.checkpoint else {
             return Ok(skipped(Skip::NoCheckpoint));
         };
+        let cannot_make = |message| PlanError::Managed {
+            cell: cell.id.clone(),
+            message,
+        };
         let found = match Location::parse(&reference.value.location) {
+            Location::Shape { of, scheme } => match Shape::of(of, scheme, settings.platform) {
+                Ok(shape) => {
+                    let folder = cache(Cached::Shape(&shape.folder)).map_err(cannot_make)?;
+                    let how = Origin::Derived("made of the shape and the scheme");
+                    let checkpoint = shape.checkpoint(&folder, &reference.value.location);
+                    Found::Here {
+                        model: path_value(&folder, how),
+                        checkpoint: Box::new(checkpoint.map_err(unusable(&cell.id))?),
+                    }
+                }
+                Err(ShapeError::Source(_)) if !Path::new(of).exists() => {
+                    let path = of.to_owned();
+                    return Ok(skipped(Skip::CheckpointMissing { path }));
+                }
+                Err(ShapeError::Source(source)) => return Err(unusable(&cell.id)(source)),
+                Err(error @ ShapeError::Scheme) => {
+                    let reason = error.to_string();
+                    return Ok(skipped(Skip::Unsupported { platform, reason }));
+                }
+            },
             Location::Folder(folder) => {
                 if !folder.exists() {
                     let path = reference.value.location.clone();
@@ -153,10 +186,7 @@ impl<'a> Draft<'a> {
                 here(&cell.id, folder, reference, model)?
             }
             Location::Managed(name) => {
-                let folder = managed(name).map_err(|message| PlanError::Managed {
-                    cell: cell.id.clone(),
-                    message,
-                })?;
+                let folder = cache(Cached::Demo(name)).map_err(cannot_make)?;
                 let model = path_value(&folder, Origin::Derived("made by `rollbench setup`"));
                 later_or_here(&cell.id, &folder, reference, model)
             }
@@ -171,9 +201,10 @@ impl<'a> Draft<'a> {
                 },
             },
         };
+        let refusal = groups_refusal(cell, &found);
         Ok(Self {
             cell,
-            skip: None,
+            skip: refusal.map(|reason| Skip::Unsupported { platform, reason }),
             found,
         })
     }
@@ -252,15 +283,30 @@ fn here(
     reference: &Sourced<CheckpointRef>,
     model: Sourced<Value>,
 ) -> Result<Found, PlanError> {
-    let checkpoint =
-        inspect(folder, &reference.value.location).map_err(|source| PlanError::Checkpoint {
-            cell: cell.clone(),
-            source,
-        })?;
+    let checkpoint = inspect(folder, &reference.value.location).map_err(unusable(cell))?;
     Ok(Found::Here {
         model,
         checkpoint: Box::new(checkpoint),
     })
+}
+
+fn unusable(cell: &CellId) -> impl Fn(CheckpointError) -> PlanError {
+    move |source| PlanError::Checkpoint {
+        cell: cell.clone(),
+        source,
+    }
+}
+
+/// Why the weights cannot be divided among the cell's devices.
+fn groups_refusal(cell: &CellSettings, found: &Found) -> Option<String> {
+    let groups = found.checkpoint()?.groups.as_ref()?;
+    let devices = cell.args.get("tensor_parallel_size")?.value.as_u64()?;
+    // Experts are then whole on a device.
+    let whole = cell.args.get("enable_expert_parallel");
+    if whole.is_some_and(|said| said.value == true) {
+        return None;
+    }
+    groups.refusal(devices)
 }
 
 fn path_value(path: &Path, origin: Origin) -> Sourced<Value> {

@@ -18,5 +18,5 @@ pub(crate) use decided::{Plan, PlannedCell, Turn};
 pub(crate) use error::{PlanError, PlanErrors};
 pub(crate) use fingerprint::of as fingerprint;
 pub(crate) use json::to_json;
-pub(crate) use make::make;
+pub(crate) use make::{Cached, make};
 pub(crate) use text::to_text;

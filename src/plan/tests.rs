@@ -80,7 +80,8 @@ impl Site {
             platform: self.platform,
         })
         .unwrap_or_else(|errors| panic!("{errors}"));
-        make(settings, &HubCache::from_env(&self.env), &|name| {
+        make(settings, &HubCache::from_env(&self.env), &|made| {
+            let (Cached::Demo(name) | Cached::Shape(name)) = made;
             Ok(PathBuf::from("/cache").join(name))
         })
     }

@@ -378,7 +378,7 @@ fn shown_checkpoint(cell: &PlannedCell) -> String {
     words.extend(checkpoint.format.clone());
     words.extend(checkpoint.bytes.map(|bytes| Bytes(bytes).to_string()));
     if checkpoint.shape_only {
-        words.push("no weights".to_owned());
+        words.push("shape-only: speed, not text".to_owned());
     }
     format!(": {}", words.join(", "))
 }

@@ -270,7 +270,7 @@ fn warnings(record: &CellRecord, starts: &[&EngineStart]) -> Vec<String> {
         .as_ref()
         .is_some_and(|c| c.shape_only)
     {
-        warnings.push("weights of the right shape only: speed, not text".to_owned());
+        warnings.push("shape-only: speed, not text".to_owned());
     }
     warnings.extend(text_prompts(record, starts));
     if starts

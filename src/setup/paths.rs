@@ -139,6 +139,11 @@ impl Paths {
         self.root.join("checkpoints")
     }
 
+    /// Configs of checkpoints without weights.
+    pub(crate) fn shapes(&self) -> PathBuf {
+        self.root.join("shapes")
+    }
+
     /// What installers and scripts said, of the last set-up.
     pub(crate) fn log(&self) -> PathBuf {
         self.root.join("setup.log")
