@@ -17,6 +17,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 
 use crate::config::{BatchFlags, MatrixFlags};
 use crate::output::Color;
+use crate::report::Language;
 use crate::units::parse_share;
 
 const AFTER_HELP: &str = "\
@@ -278,6 +279,16 @@ pub(crate) struct SummarizeArgs {
     /// Print one JSON object a measured step, under verl's names (timing_s/gen, response_length/mean ...)
     #[arg(long, group = "format")]
     pub verl: bool,
+    /// Write summary.html, one page with pictures that needs no network, beside the records; print it where they are not
+    /// rollbench's
+    #[arg(long, group = "format")]
+    pub html: bool,
+    /// Write the page's pictures as SVG files into figures/ beside the records, with links to them in summary.md
+    #[arg(long)]
+    pub figures: bool,
+    /// The language of the page and of its pictures
+    #[arg(long, value_enum, value_name = "LANGUAGE", default_value_t)]
+    pub lang: Language,
     /// Also say what the speed-ups mean for the whole training step: gen=SECONDS,rest=SECONDS[,sync=EXTRA SECONDS], or
     /// the log of a verl run
     #[arg(long, value_name = "TIMES|LOG")]

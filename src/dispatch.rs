@@ -30,10 +30,19 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, CommandError> {
         Command::Summarize(args) => {
             let format = if args.verl {
                 Format::Verl
+            } else if args.html {
+                Format::Html(args.lang)
             } else {
                 format(args.markdown, args.csv, args.json)
             };
-            commands::summarize::run(&args.dir, format, args.step_time.as_deref(), args.write)
+            let figures = args.figures.then_some(args.lang);
+            commands::summarize::run(
+                &args.dir,
+                format,
+                args.step_time.as_deref(),
+                args.write,
+                figures,
+            )
         }
         Command::Compare(args) => commands::compare::run(
             &args.base,

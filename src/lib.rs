@@ -78,7 +78,7 @@ pub mod testing {
     }
     /// Rendering records.
     pub mod report {
-        pub use crate::report::{Format, read, render};
+        pub use crate::report::{Format, Language, read, render};
     }
     /// Statistics of records.
     pub mod stats {

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::error::{CommandError, Exit, PathError};
 use crate::output::{self, note};
 use crate::record::results_dir;
-use crate::report::{self, Format, Summary, Written};
+use crate::report::{self, Format, Language, PAGE, Summary, Written};
 use crate::stats::net::StepTime;
 use crate::verl;
 
@@ -14,15 +14,16 @@ use crate::verl;
 ///
 /// Files are written only beside records of rollbench, or with `write`.
 ///
-/// With `step_time`, the summary also says what the speed-ups mean for a training step of these times.
+/// With `figures`, its pictures are written too. With `step_time`, the summary also says what the speed-ups mean for a training step of these times.
 pub(crate) fn run(
     dir: &Path,
     format: Format,
     step_time: Option<&str>,
     write: bool,
+    figures: Option<Language>,
 ) -> Result<Exit, CommandError> {
     let times = step_time.map(self::step_time).transpose()?;
-    show_with(&results_dir(dir), format, times, write)
+    show_with(&results_dir(dir), format, times, write, figures)
 }
 
 /// `gen=100,rest=60`, or the name of a log.
@@ -43,15 +44,16 @@ fn step_time(text: &str) -> Result<StepTime, CommandError> {
 /// Reads the records in `results`, writes the summary's files beside them, and shows the summary: data on stdout, the
 /// rest on stderr. A folder that cannot be written is no reason not to show it.
 pub(crate) fn show(results: &Path, format: Format) -> Result<Exit, CommandError> {
-    show_with(results, format, None, false)
+    show_with(results, format, None, false, None)
 }
 
 /// The same, without showing the summary.
 pub(crate) fn write(results: &Path) -> Result<Summary, CommandError> {
-    read_and_write(results, false)
+    Ok(read_and_write(results, false)?.0)
 }
 
-fn read_and_write(results: &Path, asked: bool) -> Result<Summary, CommandError> {
+/// The summary, and whether its files are written.
+fn read_and_write(results: &Path, asked: bool) -> Result<(Summary, bool), CommandError> {
     let summary = report::read(results).map_err(|error| {
         CommandError::new(Exit::Environment, error)
             .hint("give the folder that a run wrote to (its --out, or benchmark_results in it)")
@@ -60,13 +62,15 @@ fn read_and_write(results: &Path, asked: bool) -> Result<Summary, CommandError> 
         note(format_args!("passed over {}: {}", file.file, file.reason));
     }
     if is_empty(&summary) {
-        return Ok(summary);
+        return Ok((summary, false));
     }
-    match report::write_all(results, &summary, asked) {
+    let written = report::write_all(results, &summary, asked);
+    let all = matches!(written, Ok(Written::All));
+    match written {
         Ok(Written::All) => {}
         Ok(Written::NotAsked) => note(format_args!(
-            "nothing was written: {} holds no record of rollbench (with --write, summary.txt, .md, .csv, .json and \
-             steps.csv would go there)",
+            "nothing was written: {} holds no record of rollbench (with --write, summary.txt, .md, .csv, .json, .html \
+             and steps.csv would go there)",
             results.display()
         )),
         Ok(Written::InTheWay(files)) => note(format_args!(
@@ -80,7 +84,22 @@ fn read_and_write(results: &Path, asked: bool) -> Result<Summary, CommandError> 
             results.display()
         )),
     }
-    Ok(summary)
+    Ok((summary, all))
+}
+
+fn pictures(results: &Path, summary: &Summary, language: Language) -> Result<(), CommandError> {
+    match report::write_pictures(results, summary, language) {
+        Ok(None) => note(format_args!(
+            "wrote {}, and links to it in summary.md",
+            results.join("figures").display()
+        )),
+        Ok(Some(file)) => note(format_args!(
+            "no picture was written: {file} in {} is not of rollbench (move it away)",
+            results.join("figures").display()
+        )),
+        Err(error) => return Err(CommandError::new(Exit::Environment, error)),
+    }
+    Ok(())
 }
 
 fn is_empty(summary: &Summary) -> bool {
@@ -92,15 +111,25 @@ fn show_with(
     format: Format,
     times: Option<StepTime>,
     asked: bool,
+    figures: Option<Language>,
 ) -> Result<Exit, CommandError> {
-    let summary = read_and_write(results, asked)?;
+    let (summary, written) = read_and_write(results, asked)?;
+    if let Some(language) = figures.filter(|_| written) {
+        pictures(results, &summary, language)?;
+    }
     // Not in the files: they follow from the records alone.
     let summary = match times {
         Some(times) => summary.with_step_time(times),
         None => summary,
     };
     let bytes = report::render(&summary, format).map_err(anyhow::Error::from)?;
-    output::data(&bytes).map_err(anyhow::Error::from)?;
+    if written && matches!(format, Format::Html(_)) {
+        report::write_page(results, &bytes)
+            .map_err(|error| CommandError::new(Exit::Environment, error))?;
+        note(format_args!("wrote {}", results.join(PAGE).display()));
+    } else {
+        output::data(&bytes).map_err(anyhow::Error::from)?;
+    }
     let failed = summary.imported.iter().any(|row| row.failed_cell);
     Ok(
         if summary.passed_over.is_empty() && !failed && !is_empty(&summary) {

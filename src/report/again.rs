@@ -19,7 +19,7 @@ pub(super) fn with_more_blocks(argv: &[String]) -> String {
 }
 
 /// As a POSIX shell reads it.
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()

@@ -119,7 +119,7 @@ pub(crate) fn render_trainer(numbers: &MismatchNumbers, format: Format) -> std::
     Ok(match format {
         Format::Text { width } => text::text(sections, width),
         Format::Markdown => markdown::markdown(sections),
-        Format::Csv | Format::Json | Format::Verl => json::json(numbers)?,
+        Format::Csv | Format::Json | Format::Verl | Format::Html(_) => json::json(numbers)?,
     })
 }
 

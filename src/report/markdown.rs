@@ -30,6 +30,11 @@ pub(super) fn markdown(sections: Vec<Section>) -> String {
     text
 }
 
+/// A picture beside the page.
+pub(super) fn picture(title: &str, file: &str) -> String {
+    format!("\n![{}]({file})\n", escaped(title))
+}
+
 fn table(content: &Table) -> String {
     let row = |cells: &mut dyn Iterator<Item = String>| {
         format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "))

@@ -131,6 +131,9 @@ pub struct SessionRow {
     pub plan: PlanInfo,
     /// The seed of prompts and orders.
     pub seed: u64,
+    /// The smallest effect of interest: 0.02 for 2 %.
+    #[serde(skip)]
+    pub smallest_effect: f64,
 }
 
 /// How far a cell came.

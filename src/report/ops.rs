@@ -76,7 +76,7 @@ pub(crate) fn render_ops(report: &OpsReport, format: Format) -> std::io::Result<
     Ok(match format {
         Format::Text { width } => text::text(sections(report), width),
         Format::Markdown => markdown::markdown(sections(report)),
-        Format::Csv | Format::Json | Format::Verl => json::json(report)?,
+        Format::Csv | Format::Json | Format::Verl | Format::Html(_) => json::json(report)?,
     })
 }
 

@@ -59,7 +59,7 @@ pub(crate) fn render_prediction(
     Ok(match format {
         Format::Text { width } => text::text(sections(prediction), width),
         Format::Markdown => markdown::markdown(sections(prediction)),
-        Format::Csv | Format::Json | Format::Verl => json::json(prediction)?,
+        Format::Csv | Format::Json | Format::Verl | Format::Html(_) => json::json(prediction)?,
     })
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn render_profile(report: &ProfileReport, format: Format) -> std::io:
         Format::Text { width } => text::text(sections(report), width).into_bytes(),
         Format::Markdown => markdown::markdown(sections(report)).into_bytes(),
         Format::Csv => rows(report).map_err(std::io::Error::other)?,
-        Format::Json | Format::Verl => json::json(report)?.into_bytes(),
+        Format::Json | Format::Verl | Format::Html(_) => json::json(report)?.into_bytes(),
     })
 }
 

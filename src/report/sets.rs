@@ -20,7 +20,7 @@ pub(crate) fn render_sets(comparison: &SetComparison, format: Format) -> std::io
     Ok(match format {
         Format::Text { width } => text::text(sections(comparison), width),
         Format::Markdown => markdown::markdown(sections(comparison)),
-        Format::Csv | Format::Json | Format::Verl => json::json(comparison)?,
+        Format::Csv | Format::Json | Format::Verl | Format::Html(_) => json::json(comparison)?,
     })
 }
 

@@ -91,6 +91,7 @@ fn session_row(session: &Session) -> SessionRow {
         matrix: session.matrix.clone(),
         plan: session.plan,
         seed: session.seed,
+        smallest_effect: session.inference.smallest_effect,
     }
 }
 

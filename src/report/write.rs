@@ -6,6 +6,7 @@ use std::path::Path;
 use super::derive::derive;
 use super::document::{TITLES, sections};
 use super::fidelity::FidelityNumbers;
+use super::html::{self, Language};
 use super::model::Summary;
 use super::{csv, fidelity, json, markdown, text, verl};
 use crate::error::PathError;
@@ -27,17 +28,23 @@ pub enum Format {
     Json,
     /// One JSON object a step, under verl's names.
     Verl,
+    /// One page with pictures.
+    Html(Language),
 }
 
 /// The files that [`write_all`] writes into the results folder.
 #[cfg(test)]
-pub(crate) const FILES: [&str; 5] = [
+pub(crate) const FILES: [&str; 6] = [
     "summary.txt",
     "summary.md",
     "summary.csv",
     "summary.json",
     "steps.csv",
+    PAGE,
 ];
+
+/// The page's name beside the records.
+pub(crate) const PAGE: &str = "summary.html";
 
 /// Summarises the results folder `results`. Nothing is written.
 pub fn read(results: &Path) -> Result<Summary, PathError> {
@@ -65,6 +72,7 @@ pub fn render(summary: &Summary, format: Format) -> std::io::Result<Vec<u8>> {
         Format::Csv => csv::cells(summary).map_err(std::io::Error::other)?,
         Format::Json => json::json(summary)?.into_bytes(),
         Format::Verl => verl::lines(summary).into_bytes(),
+        Format::Html(language) => html::page(summary, language).into_bytes(),
     })
 }
 
@@ -97,6 +105,7 @@ pub(crate) fn write_all(
         ("summary.csv", Some(Format::Csv)),
         ("summary.json", Some(Format::Json)),
         ("steps.csv", None),
+        (PAGE, Some(Format::Html(Language::En))),
     ];
     let foreign = foreign_files(results, &files.map(|(name, _)| name));
     if !foreign.is_empty() {
@@ -112,6 +121,45 @@ pub(crate) fn write_all(
         write_atomic(&path, |file| file.write_all(&bytes))?;
     }
     Ok(Written::All)
+}
+
+/// Writes the page alone, atomically, over that of [`write_all`].
+pub(crate) fn write_page(results: &Path, page: &[u8]) -> Result<(), PathError> {
+    write_atomic(&results.join(PAGE), |file| file.write_all(page))
+}
+
+/// How a picture's file begins.
+const PICTURE: &str = "<!-- rollbench -->\n";
+
+/// Writes every figure of the page into `figures/` and `summary.md` with links to them. Gives the name of a file there
+/// that rollbench did not write: then none is written.
+pub(crate) fn write_pictures(
+    results: &Path,
+    summary: &Summary,
+    language: Language,
+) -> Result<Option<String>, PathError> {
+    let dir = results.join("figures");
+    let pictures = html::pictures(summary, language);
+    let foreign = |file: &str| {
+        let there = std::fs::read(dir.join(file));
+        there.is_ok_and(|bytes| !bytes.starts_with(PICTURE.as_bytes()))
+    };
+    if let Some(picture) = pictures.iter().find(|picture| foreign(&picture.file)) {
+        return Ok(Some(picture.file.clone()));
+    }
+    std::fs::create_dir_all(&dir).map_err(PathError::on("make", &dir))?;
+    let mut markdown = markdown::markdown(sections(summary));
+    for picture in pictures {
+        write_atomic(&dir.join(&picture.file), |file| {
+            file.write_all(PICTURE.as_bytes())?;
+            file.write_all(picture.svg.as_bytes())
+        })?;
+        markdown += &markdown::picture(&picture.title, &format!("figures/{}", picture.file));
+    }
+    write_atomic(&results.join("summary.md"), |file| {
+        file.write_all(markdown.as_bytes())
+    })?;
+    Ok(None)
 }
 
 /// Those of `names` that are there and that rollbench did not write. A `summary.json` with our schema says that the
@@ -141,6 +189,7 @@ fn foreign_files(results: &Path, names: &[&'static str]) -> Vec<&'static str> {
                 .is_some_and(|t| TITLES.contains(&t)),
             "summary.csv" => first.starts_with("model,precision,mode,request_rate_req_s,"),
             "steps.csv" => first.starts_with("model,precision,mode,session,start,arm,"),
+            PAGE => first == html::FIRST_LINE,
             _ => false,
         }
     };

@@ -58,6 +58,11 @@ fn records_of_every_kind_are_rendered_as_they_were() {
             let written = fs::read(results.join(file)).unwrap_or_default();
             differences.compare(&format!("{kind}/{file}"), &written);
         }
+        // Pages are long: one of each mode.
+        if matches!(*kind, "calibrated" | "sweep") {
+            let page = fs::read(results.join("summary.html")).unwrap_or_default();
+            differences.compare(&format!("{kind}/summary.html"), &page);
+        }
     }
     differences.none();
 }

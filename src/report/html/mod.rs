@@ -1,0 +1,18 @@
+//! The summary as one page with pictures: static SVG and tables, no script, nothing fetched. The same bytes wherever the
+//! same records are read.
+
+mod by_running;
+mod cards;
+mod figure;
+mod forest;
+mod page;
+mod running;
+mod steps;
+mod style;
+mod svg;
+mod tables;
+mod view;
+mod words;
+
+pub(super) use page::{FIRST_LINE, page, pictures};
+pub use words::Language;
