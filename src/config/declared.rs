@@ -373,7 +373,7 @@ mod tests {
         for setting in ALL {
             let key = setting.key;
             assert!(
-                page.contains(&format!("| {} |", setting.help_text())),
+                page.contains(&format!("| {} |", setting.help_cell())),
                 "{key}"
             );
             if setting.is_in_file() {

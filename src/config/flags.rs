@@ -213,4 +213,10 @@ impl Declaration {
         let joined = paragraphs.map(|p| p.split_whitespace().collect::<Vec<_>>().join(" "));
         joined.collect::<Vec<_>>().join("\n\n")
     }
+
+    /// The same as a cell of a table.
+    pub(super) fn help_cell(&self) -> String {
+        let sentences = self.help_text().replace(".\n\n", ". ");
+        sentences.replace("\n\n", ". ").replace('|', "\\|")
+    }
 }

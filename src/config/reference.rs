@@ -81,7 +81,7 @@ fn row(setting: &Declaration) -> String {
         .or(setting.default)
         .unwrap_or("none")
         .to_owned();
-    let help = setting.help_text().replace("\n\n", " ").replace('|', "\\|");
+    let help = setting.help_cell();
     format!(
         "| {key} | {flag} | {} | {default} | {help} |\n",
         values(setting)

@@ -330,7 +330,7 @@ api = "chats"
     2 | colour = "red"
       | ^^^^^^
       |
-      = help: the keys here are `schema`, `select`, `run`, `online`, `workload`, `engine`, `precision`, `model` and `workloads`
+      = help: the keys here are `schema`, `select`, `run`, `online`, `workload`, `fidelity`, `engine`, `precision`, `model` and `workloads`
 
     error: unknown key `step` in `run`
      --> rollbench.toml:4:1
