@@ -8,7 +8,6 @@ use super::profile::{self, Session as ProfileSession};
 use super::quantization::taken_as_float;
 use super::requests::{Requests, Steps};
 use super::{ExecuteError, Machine, Run, describe, disk, environment};
-use crate::background;
 use crate::checkpoint::{self, HubCache, Location};
 use crate::clock;
 use crate::config::declared::ALLOW_RAY;
@@ -19,8 +18,8 @@ use crate::error::{PathError, chain};
 use crate::event::{Event, EventSink};
 use crate::plan::{PlannedCell, Turn};
 use crate::record::{
-    Arm, COMPLETE, EngineStart, Failure, FailureKind, Gate, GateReading, Phase, Profile, Role,
-    Saved, StartStatus, StartWriter, StepStatus, Stop, Store, StoreError,
+    Arm, EngineStart, Failure, FailureKind, Gate, GateReading, Phase, Role, Saved, StartStatus,
+    StartWriter, StepStatus, Stop, Store, StoreError,
 };
 use crate::units::Mode;
 
@@ -54,7 +53,7 @@ pub(crate) enum Ending {
 }
 
 /// Why the steps came to an end before their time.
-enum Break {
+pub(super) enum Break {
     /// The cell's own failure: the matrix goes on.
     Failure(Box<Failure>),
     /// Going on is pointless.
@@ -151,10 +150,7 @@ async fn attempt<E: Engine>(
             phase: Phase::Launch,
         });
     }
-    let profiled = run
-        .machine
-        .as_ref()
-        .and_then(|machine| ask_for_profile(run, machine, cell, writer.start(), events));
+    let profiled = profile::ask(run, cell, writer.start(), events);
     let order = profiled.as_ref().map(|session| session.order.clone());
     let launched = match launch(run, cell, &writer.start().id, &log, order) {
         Ok(launch) => tokio::select! {
@@ -196,7 +192,7 @@ async fn attempt<E: Engine>(
     if let (Some(profiled), Some(machine)) = (&profiled, &run.machine)
         && !matches!(ending, Ending::Interrupted(_))
     {
-        keep_profile(run, machine, cell, writer, profiled, events).await;
+        profile::keep(run, machine, cell, writer, profiled, events).await;
     }
     let start = writer.start_mut();
     match driven {
@@ -273,114 +269,14 @@ async fn drive<S: Session>(
         }
     }
     if let Some(profiled) = profiled {
-        let trouble = take_profile(run, session, writer, requests, profiled, events).await?;
-        writer.start_mut().profile = Some(Profile {
-            dir: profiled.order.dir.display().to_string(),
-            status: trouble.unwrap_or_else(|| TAKEN.to_owned()),
-            ..Profile::default()
-        });
+        profile::take(run, session, writer, requests, profiled, events).await?;
     }
     Ok(spoiled)
 }
 
-/// The state of a profile that is not read yet.
-const TAKEN: &str = "taken";
-
-/// What is to be profiled, if anything is: a profile that cannot be taken is no reason not to measure.
-fn ask_for_profile(
-    run: &Run<'_>,
-    machine: &Machine,
-    cell: &PlannedCell,
-    start: &EngineStart,
-    events: &EventSink,
-) -> Option<ProfileSession> {
-    let made = ProfileSession::of(run, machine, cell, start)
-        .map_err(|error| format!("{error}: {}", error.source))
-        .transpose()?;
-    let made = made.and_then(|session| match profile::room(profile::EXPECTED_BYTES) {
-        None => Ok(session),
-        Some(lack) => Err(lack),
-    });
-    made.map_err(|why| {
-        let text = format!("no profile is taken: {why}");
-        events.emit(Event::Note { text });
-    })
-    .ok()
-}
-
-/// The profiled session, whose failure costs the profile and nothing else: the measured steps are there. What went wrong,
-/// if anything did.
-async fn take_profile<S: Session>(
-    run: &Run<'_>,
-    session: &mut S,
-    writer: &mut StartWriter<'_>,
-    requests: &Requests,
-    profiled: &ProfileSession,
-    events: &EventSink,
-) -> Result<Option<String>, Break> {
-    events.emit(Event::Phase {
-        phase: Phase::Profile,
-    });
-    let vocabulary = requests.vocabulary();
-    let Some(made) = vocabulary.map(|vocabulary| profiled.step(run.plan, vocabulary)) else {
-        return Ok(Some("the vocabulary is not known".to_owned()));
-    };
-    let request = match made {
-        Ok(request) => request,
-        Err(error) => return Ok(Some(error.to_string())),
-    };
-    let taken = async {
-        session.prepare(std::slice::from_ref(&request)).await?;
-        session.profile(true, profiled.flush).await?;
-        run_step(run, session, writer, &request, events).await?;
-        // Whatever was recorded: without this, nothing is written.
-        session.profile(false, profiled.flush).await?;
-        Ok(())
-    };
-    match taken.await {
-        Ok(()) => Ok(None),
-        Err(Break::Failure(failure)) => Ok(Some(failure.message)),
-        Err(fatal) => Err(fatal),
-    }
-}
-
-/// Reads and compresses what the session left, and keeps what it tells beside the record.
-async fn keep_profile(
-    run: &Run<'_>,
-    machine: &Machine,
-    cell: &PlannedCell,
-    writer: &mut StartWriter<'_>,
-    profiled: &ProfileSession,
-    events: &EventSink,
-) {
-    let Some(taken) = writer.start_mut().profile.take() else {
-        return;
-    };
-    let settings = run.plan.settings.run.profile.clone().unwrap_or_default();
-    let log = std::fs::read(log_path(run, cell, writer.start())).unwrap_or_default();
-    let trouble = Some(taken.status).filter(|status| status != TAKEN);
-    let (dir, python) = (profiled.order.dir.clone(), machine.python.clone());
-    let read = move || profile::kept(&dir, &python, settings.keep_raw, trouble, &log);
-    let (mut profile, digests) = background::run(read).await;
-    if !digests.is_empty() {
-        match writer.keep_profile(&digests) {
-            Ok(sidecar) => profile.digest = Some(sidecar),
-            Err(error) => events.emit(Event::Note {
-                text: format!("what the profile tells is lost: {error}: {}", error.source),
-            }),
-        }
-    }
-    if profile.status != COMPLETE {
-        events.emit(Event::Note {
-            text: format!("the profile in {}: {}", profile.dir, profile.status),
-        });
-    }
-    writer.start_mut().profile = Some(profile);
-}
-
 /// Runs one step and hands it to the store. False if it does not count because we, not the engine, were disturbed
 /// while it ran: then it is to be measured again.
-async fn run_step<S: Session>(
+pub(super) async fn run_step<S: Session>(
     run: &Run<'_>,
     session: &mut S,
     writer: &mut StartWriter<'_>,
@@ -698,7 +594,7 @@ pub(super) fn interrupted(events: &EventSink, signal: i32) -> Ending {
 
 /// `benchmark_logs/<model>_<precision>.<block>.log`, empty where the engine's log is not ours; later attempts get their
 /// number, so that no log is lost.
-fn log_path(run: &Run<'_>, cell: &PlannedCell, start: &EngineStart) -> PathBuf {
+pub(super) fn log_path(run: &Run<'_>, cell: &PlannedCell, start: &EngineStart) -> PathBuf {
     let prefix = match run.plan.settings.run.mode {
         Mode::Offline => "",
         Mode::Online => "server_",

@@ -82,3 +82,21 @@ fn an_empty_profile_costs_nothing_but_itself() {
         .expect("a status");
     assert!(status.contains("no kernels"), "{status}");
 }
+
+#[test]
+fn a_profiled_step_that_fails_stops_the_profiler_and_leaves_the_measured_steps() {
+    let world = World::new(TWO_CELLS);
+    // After a warm-up and two measured steps.
+    let fake = json!({"fault": "missing_sequence", "step": 3});
+    let outcome = world.run(&fake, &["--profile", "--quants", "bf16"]);
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    let record = world.record("bf16");
+    let start = &record.starts[0];
+    assert!(start.is_complete());
+    assert_eq!(start.steps.len(), 3);
+    let profile = start.profile.as_ref().expect("one was asked for");
+    assert!(profile.status != "complete", "{profile:?}");
+    // The fake writes when it is stopped.
+    assert_eq!(profile.files, ["rank0.pt.trace.json.gz"]);
+    assert!(start.stop.as_ref().is_some_and(|stop| stop.polite));
+}

@@ -1,19 +1,16 @@
-//! The profiled session of an engine start: after the measured steps, on the same engine, with a workload of its own.
+//! What an engine start profiles: a session after the measured steps, on the same engine, with a workload of its own.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
-use super::describe::PROFILE_WORKLOAD;
-use super::{Machine, Run};
 use crate::config::ProfileSettings;
 use crate::engine::{LoadShape, ProfilerOrder, StepRequest};
 use crate::error::PathError;
+use crate::execute::describe::PROFILE_WORKLOAD;
+use crate::execute::{Machine, Run};
 use crate::plan::{Plan, PlannedCell};
-use crate::profile::{self, Digest, Rules};
-use crate::record::{Arm, COMPLETE, EngineStart, Profile, Role};
+use crate::record::{Arm, EngineStart, Role};
 use crate::workload::{self, Lengths, RequestsError, Vocabulary, WorkloadSpec};
 
 /// Iterations that are recorded.
@@ -29,25 +26,19 @@ const BYTES_AN_ITERATION: u64 = 4 << 20;
 /// Writing is slow, and the engine's Python is in its way.
 const FLUSH_BASE: Duration = Duration::from_secs(30);
 const FLUSH_PER_100_MB: Duration = Duration::from_mins(1);
-const NOTHING: &str = "the profiler wrote nothing: it recorded no iteration (a delay that is longer than the session, \
-    or a vLLM that does not read how it was configured)";
-/// The parser of `torch_npu` takes minutes for a few steps.
-const ANALYSE: Duration = Duration::from_mins(20);
-const ANALYSE_PY: &str =
-    "import sys; from torch_npu.profiler.profiler import analyse; analyse(sys.argv[1])";
 
 /// What one engine start profiles.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Session {
-    pub(super) order: ProfilerOrder,
+pub(in crate::execute) struct Session {
+    pub(in crate::execute) order: ProfilerOrder,
     spec: WorkloadSpec,
     /// For the trace to be written.
-    pub(super) flush: Duration,
+    pub(in crate::execute) flush: Duration,
 }
 
 impl Session {
     /// For the start of a cell; absent if no profile is asked for. Makes its folder.
-    pub(super) fn of(
+    pub(in crate::execute) fn of(
         run: &Run<'_>,
         machine: &Machine,
         cell: &PlannedCell,
@@ -88,7 +79,7 @@ impl Session {
     }
 
     /// Its one step.
-    pub(super) fn step(
+    pub(in crate::execute) fn step(
         &self,
         plan: &Plan,
         vocabulary: &Vocabulary,
@@ -167,162 +158,8 @@ fn set_aside(dir: &Path) -> Result<(), PathError> {
     fs::create_dir_all(dir).map_err(PathError::on("create", dir))
 }
 
-/// What a session left, once the engine is gone: read, compressed unless `keep_raw`, and named with its state. `trouble`
-/// is what went wrong while it was taken.
-pub(super) fn kept(
-    dir: &Path,
-    python: &Path,
-    keep_raw: bool,
-    trouble: Option<String>,
-    log: &[u8],
-) -> (Profile, Vec<Digest>) {
-    let mut trouble = trouble.or_else(|| analyse(dir, python).err());
-    let read = Rules::new(None)
-        .map_err(io::Error::other)
-        .and_then(|rules| profile::read(dir, &rules));
-    let (digests, notes) = match read {
-        Ok(read) => (read.digests, read.notes),
-        Err(error) => (Vec::new(), vec![error.to_string()]),
-    };
-    if digests.is_empty() && trouble.is_none() {
-        trouble = Some(
-            said(log)
-                .unwrap_or_else(|| notes.first().cloned().unwrap_or_else(|| NOTHING.to_owned())),
-        );
-    } else if trouble.is_none() && digests.iter().any(|digest| digest.truncated) {
-        trouble =
-            Some("truncated: the engine was ended while it wrote, or the disk was full".to_owned());
-    }
-    if !keep_raw && let Err(error) = compress(dir) {
-        trouble = trouble.or(Some(format!("its traces are not compressed: {error}")));
-    }
-    let profile = Profile {
-        dir: dir.display().to_string(),
-        status: trouble.unwrap_or_else(|| COMPLETE.to_owned()),
-        files: files(dir),
-        ..Profile::default()
-    };
-    (profile, digests)
-}
-
-/// What the engine's log says of its profiler: vLLM swallows what goes wrong there into two lines.
-fn said(log: &[u8]) -> Option<String> {
-    let log = String::from_utf8_lossy(log);
-    let told = [
-        "Failed to start profiler",
-        "Failed to stop profiler",
-        "Profiling is not enabled",
-        "Profiler is not enabled",
-    ];
-    let line = log
-        .lines()
-        .rev()
-        .find(|line| told.iter().any(|words| line.contains(words)))?;
-    let begin = told.iter().filter_map(|words| line.find(words)).min()?;
-    Some(line[begin..].to_owned())
-}
-
-/// Names of the files in it, below it too.
-fn files(dir: &Path) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut folders = vec![dir.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder)
-            .into_iter()
-            .flatten()
-            .filter_map(Result::ok)
-        {
-            match entry.file_type() {
-                Ok(kind) if kind.is_dir() => folders.push(entry.path()),
-                _ => found.extend(
-                    entry
-                        .path()
-                        .strip_prefix(dir)
-                        .map(|name| name.display().to_string())
-                        .ok(),
-                ),
-            }
-        }
-    }
-    found.sort();
-    found
-}
-
-/// Each plain trace by its compressed form, which is whole before the plain one goes.
-fn compress(dir: &Path) -> io::Result<()> {
-    for name in files(dir)
-        .iter()
-        .filter(|name| Path::new(name).extension().is_some_and(|end| end == "json"))
-    {
-        let plain = dir.join(name);
-        let partial = dir.join(format!("{name}.gz.part"));
-        let mut encoder = flate2::write::GzEncoder::new(
-            fs::File::create(&partial)?,
-            flate2::Compression::default(),
-        );
-        io::copy(&mut fs::File::open(&plain)?, &mut encoder)?;
-        encoder.finish()?.sync_all()?;
-        fs::rename(&partial, dir.join(format!("{name}.gz")))?;
-        fs::remove_file(&plain)?;
-    }
-    Ok(())
-}
-
-/// `torch_npu` parses what it recorded in the process that recorded it, unless that is a daemon, as vLLM's workers are:
-/// then the engine's own Python does it here.
-fn analyse(dir: &Path, python: &Path) -> Result<(), String> {
-    let raw: Vec<PathBuf> = fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            path.file_name()
-                .is_some_and(|name| name.to_string_lossy().ends_with("_ascend_pt"))
-        })
-        .collect();
-    let done = |path: &PathBuf| path.join("ASCEND_PROFILER_OUTPUT/analyse.done").exists();
-    if raw.iter().all(done) {
-        return Ok(());
-    }
-    let mut child = std::process::Command::new(python)
-        .args(["-c", ANALYSE_PY])
-        .arg(dir)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(|error| format!("torch_npu's analysis could not be started: {error}"))?;
-    let begin = std::time::Instant::now();
-    while begin.elapsed() < ANALYSE {
-        match child.try_wait() {
-            Ok(None) => std::thread::sleep(Duration::from_millis(200)),
-            Ok(Some(status)) if status.success() => {
-                return match raw.iter().find(|path| !done(path)) {
-                    None => Ok(()),
-                    Some(path) => Err(format!(
-                        "torch_npu's analysis left no analyse.done in {}",
-                        path.display()
-                    )),
-                };
-            }
-            Ok(Some(status)) => return Err(format!("torch_npu's analysis failed ({status})")),
-            Err(error) => {
-                return Err(format!(
-                    "torch_npu's analysis cannot be waited for: {error}"
-                ));
-            }
-        }
-    }
-    let _ = child.kill();
-    let _ = child.wait();
-    Err(format!(
-        "torch_npu's analysis was not done after {} min",
-        ANALYSE.as_secs() / 60
-    ))
-}
-
 /// Whether the folder that the profiler writes its plain trace to first can take it.
-pub(super) fn room(expected: u64) -> Option<String> {
+pub(in crate::execute) fn room(expected: u64) -> Option<String> {
     let temporary = std::env::temp_dir();
     let free = nix::sys::statvfs::statvfs(&temporary).ok()?;
     let free = free.blocks_available() as u64 * free.fragment_size() as u64;
@@ -337,7 +174,7 @@ pub(super) fn room(expected: u64) -> Option<String> {
 }
 
 /// What [`room`] is asked for.
-pub(super) const EXPECTED_BYTES: u64 = ITERATIONS as u64 * BYTES_AN_ITERATION * 2;
+pub(in crate::execute) const EXPECTED_BYTES: u64 = ITERATIONS as u64 * BYTES_AN_ITERATION * 2;
 
 #[cfg(test)]
 mod tests {
@@ -361,13 +198,5 @@ mod tests {
         };
         let (short, delay) = fitted(short, &settings, 10);
         assert_eq!((short.response, delay), (Lengths::Fixed { tokens: 30 }, 2));
-    }
-
-    #[test]
-    fn traces_are_compressed_whole() {
-        let dir = tempfile::tempdir().expect("a folder");
-        fs::write(dir.path().join("a.pt.trace.json"), "[]").expect("written");
-        compress(dir.path()).expect("compressed");
-        assert_eq!(files(dir.path()), ["a.pt.trace.json.gz"]);
     }
 }
