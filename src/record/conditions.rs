@@ -41,7 +41,6 @@ const SETTINGS: &[Setting] = &[
         "with fan-out {}",
         "requests",
     ),
-    setting(&["run.start"], "with {} engine starts", "cold"),
     setting(&["load.ignore_eos"], "with ignore_eos {}", "true"),
     setting(&["load.token_ids"], "with token_ids {}", "true"),
     setting(

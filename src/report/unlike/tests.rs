@@ -19,7 +19,6 @@ fn online(precision: &str, makespans: &[&[f64]]) -> CellRecord {
         ("online.api", json!("completions")),
         ("online.burstiness", json!(1.0)),
         ("run.fan_out", json!("requests")),
-        ("run.start", json!("cold")),
         ("load.ignore_eos", json!(true)),
         ("load.token_ids", json!(true)),
         ("load.vocab_size", json!(49_152)),
