@@ -274,6 +274,18 @@ mod tests {
                 Some((4, 8)),
             ),
             (
+                json!({"quantization": {"quant_algo": "MIXED_PRECISION", "quantized_layers": {
+                    "a": {"quant_algo": "FP8"}, "b": {"quant_algo": "NVFP4", "group_size": 16}, "c": {"quant_algo": "FP8"}}}}),
+                "modelopt FP8 W8A8 + NVFP4 W4A4 group 16",
+                None,
+            ),
+            (
+                json!({"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "fp8_e4m3"}, "input_tensors": {"dtype": "fp8_e4m3"}},
+                    "layer_quant_config": {"*down_proj": {"weight": {"dtype": "int8"}, "input_tensors": {"dtype": "int8"}}}}),
+                "quark FP8 W8A8 + W8A8",
+                None,
+            ),
+            (
                 json!({"quantization": {"quant_algo": "MIXED_PRECISION"}}),
                 "modelopt MIXED_PRECISION",
                 None,

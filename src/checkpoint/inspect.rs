@@ -1,5 +1,6 @@
 //! One checkpoint's folder, read.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -192,7 +193,7 @@ impl Files {
             quantization: None,
             weights: Vec::new(),
         };
-        let mut others = Vec::new();
+        let mut others: BTreeMap<&str, Vec<(String, u64)>> = BTreeMap::new();
         for entry in entries {
             let entry = entry.map_err(PathError::on("read", folder))?;
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -212,21 +213,63 @@ impl Files {
                     let size = size().map_err(PathError::on("read", entry.path()))?;
                     files.weights.push((name, size));
                 }
-                Some("bin" | "pt" | "gguf") => {
-                    let size = size().map_err(PathError::on("read", entry.path()))?;
-                    others.push((name, size));
+                Some(kind) => {
+                    let Some(kind) = OTHER_WEIGHTS.into_iter().find(|known| *known == kind) else {
+                        continue;
+                    };
+                    if !OF_TRAINING.contains(&name.as_str()) {
+                        let size = size().map_err(PathError::on("read", entry.path()))?;
+                        others.entry(kind).or_default().push((name, size));
+                    }
                 }
                 _ => {}
             }
         }
-        // vLLM loads other files only where there are no safetensors.
+        // vLLM loads files of one kind only, and others only where there are no safetensors.
         if files.weights.is_empty() {
-            files.weights = others;
+            let first = OTHER_WEIGHTS
+                .into_iter()
+                .find_map(|kind| others.remove(kind));
+            files.weights = first.unwrap_or_default();
         }
+        files.keep_one_set(folder);
         files.weights.sort();
         Ok(files)
     }
 }
+
+impl Files {
+    /// Where the same weights are there twice, keeps those that vLLM loads: the ones that the index names, or those in the
+    /// layout of Hugging Face beside `consolidated.safetensors` of Mistral and Meta.
+    fn keep_one_set(&mut self, folder: &Path) {
+        let index = json(&folder.join("model.safetensors.index.json")).ok();
+        let named: BTreeSet<String> = index
+            .iter()
+            .filter_map(|(_, index)| index.get("weight_map")?.as_object())
+            .flat_map(|map| map.values().filter_map(Value::as_str))
+            .map(str::to_owned)
+            .collect();
+        let is_indexed = |name: &str| named.contains(name);
+        let is_other = |name: &str| !name.starts_with("consolidated");
+        if self.weights.iter().any(|(name, _)| is_indexed(name)) {
+            self.weights.retain(|(name, _)| is_indexed(name));
+        } else if self.weights.iter().any(|(name, _)| is_other(name)) {
+            self.weights.retain(|(name, _)| is_other(name));
+        }
+    }
+}
+
+/// What may hold weights beside `safetensors`, in vLLM's order.
+const OTHER_WEIGHTS: [&str; 3] = ["bin", "pt", "gguf"];
+
+/// What a trainer leaves, which vLLM does not load.
+const OF_TRAINING: [&str; 5] = [
+    "training_args.bin",
+    "optimizer.bin",
+    "optimizer.pt",
+    "scheduler.pt",
+    "scaler.pt",
+];
 
 fn is_gguf(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|e| e == "gguf")
@@ -299,6 +342,34 @@ mod tests {
         assert!(!read.info.shape_only);
         assert_eq!(read.max_positions, Some(64));
         assert_eq!(read.vocabulary.expect("told").size, 100);
+    }
+
+    #[test]
+    fn weights_that_are_there_twice_count_once() {
+        let bytes = |files: &[(&str, &str)]| {
+            let dir = folder(files);
+            std::fs::create_dir(dir.path().join("original")).expect("made");
+            std::fs::write(dir.path().join("original/consolidated.00.pth"), "12345678")
+                .expect("written");
+            inspect(dir.path(), "x").expect("reads").info.bytes
+        };
+        let config = ("config.json", CONFIG);
+        let (one, two) = (
+            ("model-1.safetensors", "123"),
+            ("model-2.safetensors", "12"),
+        );
+        let whole = ("consolidated.safetensors", "12345");
+        let torch = ("pytorch_model.bin", "12345");
+        let index = (
+            "model.safetensors.index.json",
+            r#"{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}"#,
+        );
+        assert_eq!(bytes(&[config, one, two, whole, torch]), Some(5));
+        let adapter = ("other.safetensors", "1234567");
+        assert_eq!(bytes(&[config, one, two, whole, index, adapter]), Some(5));
+        assert_eq!(bytes(&[config, whole]), Some(5));
+        let trainer = ("training_args.bin", "1");
+        assert_eq!(bytes(&[config, torch, trainer, ("model.pt", "1")]), Some(5));
     }
 
     #[test]

@@ -18,14 +18,26 @@ pub(super) fn is_description(name: &str) -> bool {
 /// The format that a description tells of.
 pub(super) fn format(description: &Value) -> Format {
     let named = description.get("model_quant_type").and_then(Value::as_str);
-    let kind = named.map_or_else(|| most_frequent(description), str::to_owned);
+    let mut kinds = by_frequency(description);
+    if kinds.is_empty() {
+        kinds.extend(named.or(Some("FLOAT")));
+    }
+    let kind = kinds.join(" + ");
+    let schemes: BTreeSet<Option<(u32, u32)>> = kinds
+        .iter()
+        .map(|kind| Scheme::of_text(kind).map(|s| (s.weights, s.activations)))
+        .collect();
     let cache = ["kv_quant_type", "kv_cache_type", "fa_quant_type"]
         .into_iter()
         .find_map(|name| description.get(name)?.as_str());
     let cache = cache.map_or(String::new(), |cache| format!(", {cache} KV cache"));
     let float = kind == "FLOAT";
     Format {
-        scheme: if float { None } else { Scheme::of_text(&kind) },
+        scheme: if float || schemes.len() > 1 {
+            None
+        } else {
+            Scheme::of_text(&kind)
+        },
         name: format!("ModelSlim {kind}{cache}"),
         method: Some("ascend".to_owned()),
     }
@@ -39,17 +51,15 @@ fn layers(description: &Value) -> impl Iterator<Item = (&str, &str)> {
         .filter(|(_, kind)| *kind == "FLOAT" || Scheme::of_text(kind).is_some())
 }
 
-/// The commonest format among the layers that are not plain floats.
-fn most_frequent(description: &Value) -> String {
+/// The formats of the layers that are not plain floats, the commonest first.
+fn by_frequency(description: &Value) -> Vec<&str> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for (_, kind) in layers(description).filter(|(_, kind)| *kind != "FLOAT") {
         *counts.entry(kind).or_default() += 1;
     }
-    counts
-        .into_iter()
-        .max_by_key(|(_, count)| *count)
-        .map_or("FLOAT", |(kind, _)| kind)
-        .to_owned()
+    let mut kinds: Vec<(&str, usize)> = counts.into_iter().collect();
+    kinds.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    kinds.into_iter().map(|(kind, _)| kind).collect()
 }
 
 /// Layers that vLLM runs as one, which therefore have to be stored in one way.
@@ -128,6 +138,22 @@ fn mixed(kinds: &BTreeMap<&str, &str>) -> Option<(String, String)> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_mixed_checkpoint_names_every_scheme() {
+        let mixed = json!({"model_quant_type": "W8A8_DYNAMIC", "lm_head.weight": "FLOAT",
+            "a.weight": "W8A8_DYNAMIC", "b.weight": "W4A8_DYNAMIC", "c.weight": "W4A8_DYNAMIC"});
+        let found = format(&mixed);
+        assert_eq!(found.name, "ModelSlim W4A8_DYNAMIC + W8A8_DYNAMIC");
+        assert_eq!(found.scheme, None);
+        // Static and dynamic activations of one width are one scheme.
+        let widths = json!({"a.weight": "W8A8_DYNAMIC", "b.weight": "W8A8"});
+        assert_eq!(format(&widths).scheme, Scheme::of_text("W8A8"));
+        assert_eq!(
+            format(&json!({"model_quant_type": "W8A8"})).name,
+            "ModelSlim W8A8"
+        );
+    }
 
     #[test]
     fn a_description_that_will_not_load_is_doubted() {

@@ -100,6 +100,13 @@ fn fp8(quantization: &Value) -> Described {
 }
 
 fn model_opt(quantization: &Value) -> Described {
+    // MIXED_PRECISION: each layer names its own.
+    let layers = quantization
+        .get("quantized_layers")
+        .and_then(Value::as_object);
+    if let Some(layers) = layers.filter(|layers| !layers.is_empty()) {
+        return several(layers.values().map(model_opt));
+    }
     let algorithm = text(quantization, "quant_algo").unwrap_or("without an algorithm");
     let scheme = match algorithm {
         "FP8" | "FP8_PER_CHANNEL_PER_TOKEN" | "FP8_PB_REAL" | "MXFP8" => Some(Scheme::float(8)),
@@ -165,12 +172,19 @@ fn torch_ao(quantization: &Value) -> Described {
 }
 
 fn quark(quantization: &Value) -> Described {
-    let layers = quantization.get("layer_quant_config");
-    let mixed = layers
-        .and_then(Value::as_object)
-        .is_some_and(|layers| !layers.is_empty());
-    let global = quantization.get("global_quant_config");
-    let part = |name: &str| global?.get(name).filter(|part| part.is_object());
+    let layers = quantization
+        .get("layer_quant_config")
+        .and_then(Value::as_object);
+    let layers = layers.into_iter().flat_map(|layers| layers.values());
+    let all = quantization
+        .get("global_quant_config")
+        .into_iter()
+        .chain(layers);
+    several(all.map(quark_layer))
+}
+
+fn quark_layer(layer: &Value) -> Described {
+    let part = |name: &str| layer.get(name).filter(|part| part.is_object());
     let width = |part: &Value| {
         let dtype = text(part, "dtype")?;
         let at = dtype.find(|c: char| c.is_ascii_digit())?;
@@ -186,7 +200,7 @@ fn quark(quantization: &Value) -> Described {
         Some((kind, digits.parse::<u32>().ok()?))
     };
     let Some((kind, weights)) = part("weight").and_then(width) else {
-        return (String::new(), None);
+        return ("unquantized".to_owned(), None);
     };
     let inputs = part("input_tensors");
     let scheme = Scheme {
@@ -195,31 +209,32 @@ fn quark(quantization: &Value) -> Described {
         activations: inputs.and_then(width).map_or(16, |(_, bits)| bits),
     };
     let size = part("weight").and_then(|w| number(w, "group_size"));
-    let words = kind_and_widths(scheme) + &group(size);
-    if mixed {
-        (format!("{words}, other layers otherwise"), None)
-    } else {
-        (words, Some(scheme))
-    }
+    (kind_and_widths(scheme) + &group(size), Some(scheme))
 }
 
 fn compressed_tensors(quantization: &Value) -> Described {
     let groups = quantization.get("config_groups").and_then(Value::as_object);
-    let mut described: Vec<Described> = Vec::new();
-    for group in groups.into_iter().flat_map(|groups| groups.values()) {
-        let found = compressed_group(group);
-        if !described.contains(&found) {
-            described.push(found);
+    let groups = groups.into_iter().flat_map(|groups| groups.values());
+    let described = groups.map(compressed_group);
+    let (words, scheme) = several(described);
+    let format = text(quantization, "format").unwrap_or_default();
+    (format!("{format} {words}").trim().to_owned(), scheme)
+}
+
+/// Every way in which layers are stored, each once; the scheme only where there is one.
+fn several(described: impl IntoIterator<Item = Described>) -> Described {
+    let mut all: Vec<Described> = Vec::new();
+    for found in described {
+        if !all.contains(&found) {
+            all.push(found);
         }
     }
-    let words: Vec<&str> = described.iter().map(|(words, _)| words.as_str()).collect();
-    let format = text(quantization, "format").unwrap_or_default();
-    let words = format!("{format} {}", words.join(" + ")).trim().to_owned();
-    let scheme = match described.as_slice() {
+    let words: Vec<&str> = all.iter().map(|(words, _)| words.as_str()).collect();
+    let scheme = match all.as_slice() {
         [(_, scheme)] => *scheme,
         _ => None,
     };
-    (words, scheme)
+    (words.join(" + "), scheme)
 }
 
 fn compressed_group(group_of: &Value) -> Described {

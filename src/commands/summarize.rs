@@ -6,7 +6,7 @@ use crate::error::{CommandError, Exit, PathError};
 use crate::output::{self, note};
 use crate::record::results_dir;
 use crate::report::{self, Format, Language, PAGE, Summary, Written};
-use crate::stats::net::StepTime;
+use crate::stats::net::{StepTime, StepTimeError};
 use crate::verl;
 
 /// Summarises `dir`: the folder that was given as `--out`, or its `benchmark_results`. Exit 1 if a file had to be passed
@@ -26,8 +26,11 @@ pub(crate) fn run(
     show_with(&results_dir(dir), format, times, write, figures)
 }
 
+/// Where generation overlaps training there are none, and the reason is said with the summary.
+type Times = Result<StepTime, StepTimeError>;
+
 /// `gen=100,rest=60`, or the name of a log.
-fn step_time(text: &str) -> Result<StepTime, CommandError> {
+fn step_time(text: &str) -> Result<Times, CommandError> {
     let parsed = if text.contains('=') {
         text.parse()
     } else {
@@ -38,7 +41,12 @@ fn step_time(text: &str) -> Result<StepTime, CommandError> {
         })?;
         verl::step_time(&String::from_utf8_lossy(&log))
     };
-    parsed.map_err(|error| CommandError::usage(format!("--step-time: {error}")))
+    match parsed {
+        Err(error) if !matches!(error, StepTimeError::Overlapping(_)) => {
+            Err(CommandError::usage(format!("--step-time: {error}")))
+        }
+        times => Ok(times),
+    }
 }
 
 /// Reads the records in `results`, writes the summary's files beside them, and shows the summary: data on stdout, the
@@ -109,7 +117,7 @@ fn is_empty(summary: &Summary) -> bool {
 fn show_with(
     results: &Path,
     format: Format,
-    times: Option<StepTime>,
+    times: Option<Times>,
     asked: bool,
     figures: Option<Language>,
 ) -> Result<Exit, CommandError> {
@@ -119,7 +127,8 @@ fn show_with(
     }
     // Not in the files: they follow from the records alone.
     let summary = match times {
-        Some(times) => summary.with_step_time(times),
+        Some(Ok(times)) => summary.with_step_time(times),
+        Some(Err(overlapping)) => summary.with_note(format!("--step-time: {overlapping}")),
         None => summary,
     };
     let bytes = report::render(&summary, format).map_err(anyhow::Error::from)?;

@@ -95,6 +95,14 @@ pub(super) fn drifts(cells: &[DerivedCell]) -> Vec<Note> {
 }
 
 impl Summary {
+    /// Adds a remark on the whole.
+    #[must_use]
+    pub(crate) fn with_note(mut self, text: String) -> Self {
+        let command = None;
+        self.notes.push(Note { text, command });
+        self
+    }
+
     /// Adds what the speed-ups mean for a training step that takes these times.
     #[must_use]
     pub fn with_step_time(mut self, times: StepTime) -> Self {

@@ -7,7 +7,7 @@ use super::figures::rounded;
 use super::model::{CellRow, Comparison, ImportedRow, Summary};
 use crate::record::{Point, Tool};
 use crate::stats::fidelity::FidelityVerdict;
-use crate::stats::{CellMetrics, Judgement, Latency, StepRow};
+use crate::stats::{CellMetrics, Distribution, Judgement, Latency, StepRow};
 use crate::units::Mode;
 
 /// A field: text, or a number, or nothing.
@@ -128,6 +128,9 @@ const CELL_COLUMNS: &[&str] = &[
     "speedup_p99_e2el_low",
     "speedup_p99_e2el_high",
     "offered_requests",
+    "sent_requests",
+    "unsent_requests",
+    "latency_valid",
     "offered_rate_req_s",
     "keeps_up",
     "output_throughput_tok_s",
@@ -253,6 +256,10 @@ const STEP_COLUMNS: &[&str] = &[
     "requests",
     "sequences",
     "failed",
+    "offered",
+    "sent",
+    "unsent",
+    "latency_doubt",
     "prompt_tokens",
     "output_tokens",
     "output_throughput_tok_s",
@@ -354,7 +361,7 @@ fn cell(cell: &CellRow) -> Row {
         "speedup_across_sessions": estimate.and(comparison).map(|c| c.across_sessions),
         "verdict": verdict.and_then(|v| v.judgement.as_ref()).map(judgement),
         "verdict_sentence": verdict.map(|v| v.sentence.as_str()),
-        "offered_requests": cell.pace.map(|pace| pace.requests),
+        "offered_requests": cell.pace.map(|pace| pace.requests).or(cell.metrics.as_ref().and_then(|m| m.offered)),
         "offered_rate_req_s": cell.pace.map(|pace| pace.offered_req_s()),
         "keeps_up": cell.pace.map(|pace| pace.keeps_up),
         "k3_kl": fidelity.map(|f| f.k3_kl),
@@ -435,8 +442,11 @@ fn cell_metrics(m: &CellMetrics) -> Row {
         "weights_bytes": m.weights_bytes,
         "load_s": m.load_s,
         "failed_requests": m.failed,
+        "sent_requests": m.sent,
+        "unsent_requests": m.unsent,
     };
     if let Some(latency) = &m.latency {
+        row.push(("latency_valid", m.latency_is_valid().into()));
         row.extend(latencies(latency));
     }
     row
@@ -452,14 +462,38 @@ fn rate(mode: Mode, point: Option<Point>) -> Option<String> {
     paced.then_some(shown)
 }
 
+/// `value`, or `>=value` where what was never sent makes it a lower bound; `share` is the percentile's, 1 for the mean.
+fn bound(of: &Distribution, share: f64, value: f64) -> Field {
+    let field = Field::from(value);
+    if of.is_bound(share) {
+        return Field(format!(">={}", field.0));
+    }
+    field
+}
+
 macro_rules! quantiles {
     ($name:literal, $of:expr) => {
         [
-            (concat!("mean_", $name, "_ms"), $of.map(|d| d.mean)),
-            (concat!("p50_", $name, "_ms"), $of.map(|d| d.p50)),
-            (concat!("p90_", $name, "_ms"), $of.map(|d| d.p90)),
-            (concat!("p95_", $name, "_ms"), $of.map(|d| d.p95)),
-            (concat!("p99_", $name, "_ms"), $of.map(|d| d.p99)),
+            (
+                concat!("mean_", $name, "_ms"),
+                $of.map(|d| bound(&d, 1.0, d.mean)),
+            ),
+            (
+                concat!("p50_", $name, "_ms"),
+                $of.map(|d| bound(&d, 0.5, d.p50)),
+            ),
+            (
+                concat!("p90_", $name, "_ms"),
+                $of.map(|d| bound(&d, 0.9, d.p90)),
+            ),
+            (
+                concat!("p95_", $name, "_ms"),
+                $of.map(|d| bound(&d, 0.95, d.p95)),
+            ),
+            (
+                concat!("p99_", $name, "_ms"),
+                $of.map(|d| bound(&d, 0.99, d.p99)),
+            ),
         ]
     };
 }
@@ -542,6 +576,10 @@ fn step(cell: &CellRow, step: &StepRow) -> Row {
         "requests": m.requests,
         "sequences": m.sequences,
         "failed": m.failed,
+        "offered": m.offered,
+        "sent": m.sent,
+        "unsent": m.unsent,
+        "latency_doubt": step.latency_doubt.as_deref(),
         "prompt_tokens": m.prompt_tokens,
         "output_tokens": m.output_tokens,
         "output_throughput_tok_s": m.output_throughput,

@@ -72,7 +72,10 @@ pub(super) fn sections(summary: &Summary) -> Vec<Section> {
         };
         sections.push(table(title, throughput_table(&cells, &mut remarks)));
         if mode == Mode::Online {
-            sections.push(table("Online: latency", latency_table(&cells)));
+            sections.push(table(
+                "Online: latency",
+                latency_table(&cells, &mut remarks),
+            ));
             sections.extend(full_load_table(&cells).map(|t| table("Online: under full load", t)));
         }
     }
@@ -309,7 +312,7 @@ fn speedup(cell: &CellRow, remarks: &mut Remarks) -> String {
     or_none(comparison.estimate, |e| format!("{:.2}x{mark}", e.ratio))
 }
 
-fn latency_table(cells: &[&CellRow]) -> Table {
+fn latency_table(cells: &[&CellRow], remarks: &mut Remarks) -> Table {
     let points = cells.iter().any(|c| c.point.is_some());
     let mut header = words(&["Model", "Precision"]);
     if points {
@@ -325,14 +328,16 @@ fn latency_table(cells: &[&CellRow]) -> Table {
         "E2EL p50 ms",
         "p99",
     ]));
-    let row = |cell: &&CellRow| {
+    let mut row = |cell: &&CellRow| {
         let none = Latency::default();
         let latency = cell
             .metrics
             .as_ref()
             .and_then(|m| m.latency.as_ref())
             .unwrap_or(&none);
-        let mut row = vec![cell.model_label.clone(), cell.precision_label.clone()];
+        let doubt = latency_doubt(cell).map_or_else(String::new, |said| remarks.add(said));
+        let precision = cell.precision_label.clone() + &doubt;
+        let mut row = vec![cell.model_label.clone(), precision];
         if points {
             row.push(sent(cell));
         }
@@ -350,8 +355,29 @@ fn latency_table(cells: &[&CellRow]) -> Table {
     Table {
         labels: if points { 3 } else { 2 },
         header,
-        rows: cells.iter().map(row).collect(),
+        rows: cells.iter().map(&mut row).collect(),
     }
+}
+
+/// Why a cell's latencies are not valid; absent if they are.
+fn latency_doubt(cell: &CellRow) -> Option<String> {
+    let metrics = cell.metrics.as_ref().filter(|m| !m.latency_is_valid())?;
+    let latency = metrics.latency.as_ref()?;
+    let p99 = |of: Option<Distribution>| {
+        or_none(of, |d| {
+            let sign = if d.is_bound(0.99) { ">= " } else { "" };
+            format!("{sign}{} ms", number(d.p99))
+        })
+    };
+    Some(format!(
+        "{}: latencies not valid: {} of {} requests were due and never sent, since the limit on concurrency held them back \
+         until the time was over; from the schedule TTFT p99 {}, E2EL p99 {}",
+        cell.title(),
+        or_none(metrics.unsent, count),
+        or_none(metrics.offered, count),
+        p99(latency.ttft_from_schedule_ms),
+        p99(latency.e2el_from_schedule_ms),
+    ))
 }
 
 /// What the middle of the steps says, without the ramp at their beginnings and the drain at their ends.

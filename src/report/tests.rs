@@ -156,10 +156,10 @@ fn one_block_as_markdown() {
 #[test]
 fn one_block_as_csv() {
     insta::assert_snapshot!(shown(&summary(one_block()), Format::Csv), @"
-    model,precision,mode,request_rate_req_s,ramp_req_s,max_concurrency,load,measured_by,session,outcome,baseline,starts,planned_starts,steps,speedup,speedup_low,speedup_high,speedup_level,speedup_baseline,speedup_blocks,speedup_across_sessions,verdict,verdict_sentence,judged_by,speedup_bound,speedup_bound_low,speedup_bound_high,speedup_p50_ttft,speedup_p50_ttft_low,speedup_p50_ttft_high,speedup_p99_ttft,speedup_p99_ttft_low,speedup_p99_ttft_high,speedup_p50_tpot,speedup_p50_tpot_low,speedup_p50_tpot_high,speedup_p99_tpot,speedup_p99_tpot_low,speedup_p99_tpot_high,speedup_p50_e2el,speedup_p50_e2el_low,speedup_p50_e2el_high,speedup_p99_e2el,speedup_p99_e2el_low,speedup_p99_e2el_high,offered_requests,offered_rate_req_s,keeps_up,output_throughput_tok_s,output_throughput_per_device_tok_s,total_token_throughput_tok_s,request_throughput_req_s,steady_output_throughput_tok_s,request_goodput_req_s,makespan_s,output_tokens,prompt_tokens,time_to_50_s,time_to_90_s,time_to_99_s,tail_share,bubble_ratio,length_inflation_max,length_inflation_p99,preemptions,prefix_hit_rate,kv_peak,kv_tokens,weights_bytes,load_s,failed_requests,mean_ttft_ms,p50_ttft_ms,p90_ttft_ms,p95_ttft_ms,p99_ttft_ms,mean_tpot_ms,p50_tpot_ms,p90_tpot_ms,p95_tpot_ms,p99_tpot_ms,mean_itl_ms,p50_itl_ms,p90_itl_ms,p95_itl_ms,p99_itl_ms,mean_e2el_ms,p50_e2el_ms,p90_e2el_ms,p95_e2el_ms,p99_e2el_ms,mean_ttft_content_ms,p50_ttft_content_ms,p90_ttft_content_ms,p95_ttft_content_ms,p99_ttft_content_ms,mean_itl_token_ms,p50_itl_token_ms,p90_itl_token_ms,p95_itl_token_ms,p99_itl_token_ms,mean_close_ms,p50_close_ms,p90_close_ms,p95_close_ms,p99_close_ms,mean_queue_ms,p50_queue_ms,p90_queue_ms,p95_queue_ms,p99_queue_ms,mean_ttft_from_schedule_ms,p50_ttft_from_schedule_ms,p90_ttft_from_schedule_ms,p95_ttft_from_schedule_ms,p99_ttft_from_schedule_ms,mean_e2el_from_schedule_ms,p50_e2el_from_schedule_ms,p90_e2el_from_schedule_ms,p95_e2el_from_schedule_ms,p99_e2el_from_schedule_ms,mean_send_lag_ms,p50_send_lag_ms,p90_send_lag_ms,p95_send_lag_ms,p99_send_lag_ms,mean_connect_ms,p50_connect_ms,p90_connect_ms,p95_connect_ms,p99_connect_ms,valid,invalid_reasons,warnings,reason,checkpoint,checkpoint_format,checkpoint_bytes,kernels,cannot_be_known
-    demo,bf16,offline,,,,,rollbench,s1,done,true,1,1,3,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,128,,384,4,,,2,768,1536,1.125,1.825,1.9825,0.0875,0.4375,1,1,0,0.25,0.25,123456,270000000,40,0,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,true,,,,/models/demo-bf16,BF16,269060552,SomeKernel for SomeScheme,
-    demo,w8a8,offline,,,,,rollbench,s1,done,false,1,1,3,1.25002344,,,,bf16,1,false,no_interval,W8A8: 1.25x the throughput of BF16 (one engine start: no interval),throughput,,,,,,,,,,,,,,,,,,,,,,,,,160,,480,5,,,1.6,768,1536,0.9,1.46,1.586,0.0875,0.4375,1,1,0,0.25,0.25,123456,270000000,40,0,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,true,,,,/models/demo-w8a8,W8A8,269060552,SomeKernel for SomeScheme,
-    demo,w8a16,offline,,,,,rollbench,s1,skipped,false,,1,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,unsupported on cpu: vLLM's CPU platform has no INT8 weight-only kernel,/models/demo-w8a16,W8A16,269060552,,
+    model,precision,mode,request_rate_req_s,ramp_req_s,max_concurrency,load,measured_by,session,outcome,baseline,starts,planned_starts,steps,speedup,speedup_low,speedup_high,speedup_level,speedup_baseline,speedup_blocks,speedup_across_sessions,verdict,verdict_sentence,judged_by,speedup_bound,speedup_bound_low,speedup_bound_high,speedup_p50_ttft,speedup_p50_ttft_low,speedup_p50_ttft_high,speedup_p99_ttft,speedup_p99_ttft_low,speedup_p99_ttft_high,speedup_p50_tpot,speedup_p50_tpot_low,speedup_p50_tpot_high,speedup_p99_tpot,speedup_p99_tpot_low,speedup_p99_tpot_high,speedup_p50_e2el,speedup_p50_e2el_low,speedup_p50_e2el_high,speedup_p99_e2el,speedup_p99_e2el_low,speedup_p99_e2el_high,offered_requests,sent_requests,unsent_requests,latency_valid,offered_rate_req_s,keeps_up,output_throughput_tok_s,output_throughput_per_device_tok_s,total_token_throughput_tok_s,request_throughput_req_s,steady_output_throughput_tok_s,request_goodput_req_s,makespan_s,output_tokens,prompt_tokens,time_to_50_s,time_to_90_s,time_to_99_s,tail_share,bubble_ratio,length_inflation_max,length_inflation_p99,preemptions,prefix_hit_rate,kv_peak,kv_tokens,weights_bytes,load_s,failed_requests,mean_ttft_ms,p50_ttft_ms,p90_ttft_ms,p95_ttft_ms,p99_ttft_ms,mean_tpot_ms,p50_tpot_ms,p90_tpot_ms,p95_tpot_ms,p99_tpot_ms,mean_itl_ms,p50_itl_ms,p90_itl_ms,p95_itl_ms,p99_itl_ms,mean_e2el_ms,p50_e2el_ms,p90_e2el_ms,p95_e2el_ms,p99_e2el_ms,mean_ttft_content_ms,p50_ttft_content_ms,p90_ttft_content_ms,p95_ttft_content_ms,p99_ttft_content_ms,mean_itl_token_ms,p50_itl_token_ms,p90_itl_token_ms,p95_itl_token_ms,p99_itl_token_ms,mean_close_ms,p50_close_ms,p90_close_ms,p95_close_ms,p99_close_ms,mean_queue_ms,p50_queue_ms,p90_queue_ms,p95_queue_ms,p99_queue_ms,mean_ttft_from_schedule_ms,p50_ttft_from_schedule_ms,p90_ttft_from_schedule_ms,p95_ttft_from_schedule_ms,p99_ttft_from_schedule_ms,mean_e2el_from_schedule_ms,p50_e2el_from_schedule_ms,p90_e2el_from_schedule_ms,p95_e2el_from_schedule_ms,p99_e2el_from_schedule_ms,mean_send_lag_ms,p50_send_lag_ms,p90_send_lag_ms,p95_send_lag_ms,p99_send_lag_ms,mean_connect_ms,p50_connect_ms,p90_connect_ms,p95_connect_ms,p99_connect_ms,valid,invalid_reasons,warnings,reason,checkpoint,checkpoint_format,checkpoint_bytes,kernels,cannot_be_known
+    demo,bf16,offline,,,,,rollbench,s1,done,true,1,1,3,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,128,,384,4,,,2,768,1536,1.125,1.825,1.9825,0.0875,0.4375,1,1,0,0.25,0.25,123456,270000000,40,0,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,true,,,,/models/demo-bf16,BF16,269060552,SomeKernel for SomeScheme,
+    demo,w8a8,offline,,,,,rollbench,s1,done,false,1,1,3,1.25002344,,,,bf16,1,false,no_interval,W8A8: 1.25x the throughput of BF16 (one engine start: no interval),throughput,,,,,,,,,,,,,,,,,,,,,,,,,,,,160,,480,5,,,1.6,768,1536,0.9,1.46,1.586,0.0875,0.4375,1,1,0,0.25,0.25,123456,270000000,40,0,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,true,,,,/models/demo-w8a8,W8A8,269060552,SomeKernel for SomeScheme,
+    demo,w8a16,offline,,,,,rollbench,s1,skipped,false,,1,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,unsupported on cpu: vLLM's CPU platform has no INT8 weight-only kernel,/models/demo-w8a16,W8A16,269060552,,
     ");
 }
 
@@ -167,11 +167,11 @@ fn one_block_as_csv() {
 fn steps_as_csv() {
     let steps = super::csv::steps(&summary(one_block()[1..].to_vec())).unwrap();
     insta::assert_snapshot!(String::from_utf8(steps).unwrap(), @"
-    model,precision,mode,session,start,arm,block,attempt,step,role,workload,request_rate_req_s,ramp_req_s,max_concurrency,duration_s,status,counted,reasons,makespan_s,requests,sequences,failed,prompt_tokens,output_tokens,output_throughput_tok_s,total_token_throughput_tok_s,request_throughput_req_s,request_goodput_req_s,time_to_50_s,time_to_90_s,time_to_99_s,tail_share,bubble_ratio,length_inflation_max,length_inflation_p99,preemptions,prefix_queries,prefix_hits,kv_peak,p50_ttft_ms,p99_ttft_ms,p50_tpot_ms,p99_tpot_ms,p50_itl_ms,p99_itl_ms,p50_e2el_ms,p99_e2el_ms,timing_s/gen,timing_per_token_ms/gen,response_length/mean,response_length/max,response_length/min,response_length/clip_ratio
-    demo,w8a8,offline,s1,s1-demo_w8a8-0,main,0,0,0,warmup,main,,,,,ok,false,,3.2,8,8,0,512,256,80,240,2.5,,1.8,2.92,3.172,0.0875,0.4375,1,1,0,512,128,0.25,,,,,,,,,3.2,12.5,32,32,32,1
-    demo,w8a8,offline,s1,s1-demo_w8a8-0,main,0,0,1,measured,main,,,,,ok,true,,1.6,8,8,0,512,256,160,480,5,,0.9,1.46,1.586,0.0875,0.4375,1,1,0,512,128,0.25,,,,,,,,,1.6,6.25,32,32,32,1
-    demo,w8a8,offline,s1,s1-demo_w8a8-0,main,0,0,2,measured,main,,,,,ok,true,,1.62,8,8,0,512,256,158.024691,474.074074,4.9382716,,0.91125,1.47825,1.605825,0.0875,0.4375,1,1,0,512,128,0.25,,,,,,,,,1.62,6.328125,32,32,32,1
-    demo,w8a8,offline,s1,s1-demo_w8a8-0,main,0,0,3,measured,main,,,,,ok,true,,1.58,8,8,0,512,256,162.025316,486.075949,5.06329114,,0.88875,1.44175,1.566175,0.0875,0.4375,1,1,0,512,128,0.25,,,,,,,,,1.58,6.171875,32,32,32,1
+    model,precision,mode,session,start,arm,block,attempt,step,role,workload,request_rate_req_s,ramp_req_s,max_concurrency,duration_s,status,counted,reasons,makespan_s,requests,sequences,failed,offered,sent,unsent,latency_doubt,prompt_tokens,output_tokens,output_throughput_tok_s,total_token_throughput_tok_s,request_throughput_req_s,request_goodput_req_s,time_to_50_s,time_to_90_s,time_to_99_s,tail_share,bubble_ratio,length_inflation_max,length_inflation_p99,preemptions,prefix_queries,prefix_hits,kv_peak,p50_ttft_ms,p99_ttft_ms,p50_tpot_ms,p99_tpot_ms,p50_itl_ms,p99_itl_ms,p50_e2el_ms,p99_e2el_ms,timing_s/gen,timing_per_token_ms/gen,response_length/mean,response_length/max,response_length/min,response_length/clip_ratio
+    demo,w8a8,offline,s1,s1-demo_w8a8-0,main,0,0,0,warmup,main,,,,,ok,false,,3.2,8,8,0,,,,,512,256,80,240,2.5,,1.8,2.92,3.172,0.0875,0.4375,1,1,0,512,128,0.25,,,,,,,,,3.2,12.5,32,32,32,1
+    demo,w8a8,offline,s1,s1-demo_w8a8-0,main,0,0,1,measured,main,,,,,ok,true,,1.6,8,8,0,,,,,512,256,160,480,5,,0.9,1.46,1.586,0.0875,0.4375,1,1,0,512,128,0.25,,,,,,,,,1.6,6.25,32,32,32,1
+    demo,w8a8,offline,s1,s1-demo_w8a8-0,main,0,0,2,measured,main,,,,,ok,true,,1.62,8,8,0,,,,,512,256,158.024691,474.074074,4.9382716,,0.91125,1.47825,1.605825,0.0875,0.4375,1,1,0,512,128,0.25,,,,,,,,,1.62,6.328125,32,32,32,1
+    demo,w8a8,offline,s1,s1-demo_w8a8-0,main,0,0,3,measured,main,,,,,ok,true,,1.58,8,8,0,,,,,512,256,162.025316,486.075949,5.06329114,,0.88875,1.44175,1.566175,0.0875,0.4375,1,1,0,512,128,0.25,,,,,,,,,1.58,6.171875,32,32,32,1
     ");
 }
 
@@ -630,6 +630,44 @@ fn online_cells_have_a_table_of_latencies() {
       workload main: 4 prompts x 2 samples, up to 64 tokens in, 32 out, seed 0, sha256 abcdef012345
       session s1: 2026-08-01 00:00:00 UTC, rollbench 0.1.0, rollbench.toml; 1 x (1 warm-up + 3 measured steps) a cell
     ");
+}
+
+#[test]
+fn what_was_never_sent_makes_latencies_not_valid_and_those_from_the_schedule_bounds() {
+    let mut record = builder::done("demo", "bf16", &[&[2.0]]);
+    record.cell.mode = Mode::Online;
+    let mut step = builder::paced(10.0, 10, |_| 0.5);
+    step.duration_s = Some(1.0);
+    step.arrivals = Some(crate::record::Arrivals {
+        offered: 12,
+        sent: 10,
+        unsent: 2,
+        unsent_scheduled_ns: vec![200_000_000, 900_000_000],
+    });
+    record.starts[0].steps[1] = step;
+    let summary = summary(vec![record]);
+    let shown = text(&summary);
+    assert!(
+        shown.contains("latencies not valid: 2 of 12 requests were due and never sent"),
+        "{shown}"
+    );
+    assert!(shown.contains("E2EL p99 >= 767 ms"), "{shown}");
+    let table = |bytes: Vec<u8>, column: &str| {
+        let mut reader = csv::Reader::from_reader(&bytes[..]);
+        let at = reader
+            .headers()
+            .unwrap()
+            .iter()
+            .position(|name| name == column);
+        let last = reader.records().last().unwrap().unwrap();
+        last[at.unwrap()].to_owned()
+    };
+    let of_cell = |column| table(super::csv::cells(&summary).unwrap(), column);
+    assert_eq!(of_cell("unsent_requests"), "2");
+    assert_eq!(of_cell("latency_valid"), "false");
+    assert_eq!(of_cell("p99_e2el_from_schedule_ms"), ">=767");
+    assert_eq!(of_cell("p99_e2el_ms"), "500");
+    assert_eq!(table(super::csv::steps(&summary).unwrap(), "sent"), "10");
 }
 
 #[test]

@@ -47,6 +47,9 @@ pub struct StepRow {
     pub counted: bool,
     /// Why not, or why the number does not hold.
     pub reasons: Vec<String>,
+    /// Why its latencies do not hold, although its throughput may; absent if they do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency_doubt: Option<String>,
     /// Derived.
     #[serde(flatten)]
     pub metrics: StepMetrics,
@@ -125,6 +128,15 @@ pub struct CellMetrics {
     pub load_s: Option<f64>,
     /// Requests that failed.
     pub failed: u64,
+    /// Requests that the schedules offered; absent, as the next two, offline and where it was not recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offered: Option<u64>,
+    /// Those of them that were sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sent: Option<u64>,
+    /// Those that were due and never sent. Above 0 the latencies are not valid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unsent: Option<u64>,
     /// Pooled over the steps; absent offline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency: Option<Latency>,
@@ -225,6 +237,7 @@ pub(crate) fn step_rows(record: &CellRecord) -> Vec<StepRow> {
             status: step.status,
             counted: counted.iter().any(|known| std::ptr::eq(*known, step)),
             reasons: step.reasons.clone(),
+            latency_doubt: step.latency_doubt(),
             metrics: StepMetrics::of(step, caps.get(step.workload.as_str()).copied()),
         };
         start.steps.iter().map(row).collect::<Vec<_>>()
@@ -335,8 +348,18 @@ impl CellMetrics {
             weights_bytes: facts().filter_map(|f| f.weights_bytes).max(),
             load_s: Distribution::of(loads).map(|d| d.mean),
             failed: sum(|s| s.failed),
+            offered: total(|s| s.offered),
+            sent: total(|s| s.sent),
+            unsent: total(|s| s.unsent),
             latency: pooled_latency(&starts),
         })
+    }
+}
+
+impl CellMetrics {
+    /// Whether its latencies are those of all requests that were due.
+    pub(crate) fn latency_is_valid(&self) -> bool {
+        self.unsent.is_none_or(|unsent| unsent == 0)
     }
 }
 
@@ -362,8 +385,8 @@ fn pooled_latency(starts: &[&EngineStart]) -> Option<Latency> {
     let mut sample = LatencySample::default();
     let mut any = false;
     for step in starts.iter().flat_map(|start| counted_steps(start)) {
-        if let Some(online) = &step.online {
-            sample.add(&step.sequences, online, step.tokens.as_ref());
+        if step.online.is_some() {
+            sample.add(step, step.tokens.as_ref());
             any = true;
         }
     }

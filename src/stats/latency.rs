@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::quantiles::Distribution;
-use crate::record::{ChunkTokens, OnlineColumns, Sequences, TokenRow, TokenTimes};
+use crate::record::{ChunkTokens, OnlineColumns, Sequences, Step, TokenRow, TokenTimes};
 
 /// Client-side latencies in milliseconds; failed sequences are left out. They count from the moment at which the request,
 /// encoded before, was handed to the kernel on an open connection, unless their name says otherwise.
@@ -31,9 +31,10 @@ pub struct Latency {
     /// From being scheduled to being due: the wait for a place under the concurrency limit.
     pub queue_ms: Option<Distribution>,
     /// From being scheduled to the first chunk: what a user who came by the schedule would see, however late the
-    /// request was sent.
+    /// request was sent. Sequences of requests that were due and never sent count as censored: they took at least from
+    /// their schedule to the end of the sending.
     pub ttft_from_schedule_ms: Option<Distribution>,
-    /// From being scheduled to the last token.
+    /// From being scheduled to the last token; likewise.
     pub e2el_from_schedule_ms: Option<Distribution>,
     /// From being due to being sent: the client's own lateness.
     pub send_lag_ms: Option<Distribution>,
@@ -64,19 +65,19 @@ pub(super) struct LatencySample {
     queue: Vec<f64>,
     first_from_schedule: Vec<f64>,
     from_schedule: Vec<f64>,
+    /// What the sequences that were never sent took at least, from their schedule.
+    never_sent: Vec<f64>,
     send_lag: Vec<f64>,
     connect: Vec<f64>,
     begun: bool,
 }
 
 impl LatencySample {
-    /// Adds a step. Without `tokens` for one step, gaps are known for none.
-    pub(super) fn add(
-        &mut self,
-        sequences: &Sequences,
-        online: &OnlineColumns,
-        tokens: Option<&TokenTimes>,
-    ) {
+    /// Adds an online step; an offline one has none. Without `tokens` for one step, gaps are known for none.
+    pub(super) fn add(&mut self, step: &Step, tokens: Option<&TokenTimes>) {
+        let (sequences, Some(online)) = (&step.sequences, &step.online) else {
+            return;
+        };
         if !self.begun {
             self.begun = true;
             self.itl = Some(Vec::new());
@@ -91,6 +92,18 @@ impl LatencySample {
             }
             self.add_row(row, sequences, online);
             self.add_gaps(tokens.map(|t| &t.rows[row]));
+        }
+        self.add_never_sent(step);
+    }
+
+    fn add_never_sent(&mut self, step: &Step) {
+        let makespan_s = step.makespan_ns as f64 / 1e9;
+        let until_ms = 1e3 * step.duration_s.unwrap_or(makespan_s);
+        let unsent = step.arrivals.iter().flat_map(|a| &a.unsent_scheduled_ns);
+        for &scheduled_ns in unsent {
+            let least = (until_ms - millis(0, scheduled_ns)).max(0.0);
+            let sequences = 0..step.per_request();
+            self.never_sent.extend(sequences.map(|_| least));
         }
     }
 
@@ -153,8 +166,11 @@ impl LatencySample {
             },
             close_ms: Distribution::of(self.close),
             queue_ms: Distribution::of(self.queue),
-            ttft_from_schedule_ms: Distribution::of(self.first_from_schedule),
-            e2el_from_schedule_ms: Distribution::of(self.from_schedule),
+            ttft_from_schedule_ms: Distribution::censored(
+                self.first_from_schedule,
+                &self.never_sent,
+            ),
+            e2el_from_schedule_ms: Distribution::censored(self.from_schedule, &self.never_sent),
             send_lag_ms: Distribution::of(self.send_lag),
             connect_ms: Distribution::of(self.connect),
         }
@@ -194,6 +210,30 @@ fn token_gaps_ms(row: &TokenRow) -> Option<Vec<f64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_never_sent_is_censored_in_the_latencies_from_the_schedule() {
+        // Ten answered in half a second each; two more were due at 0.6 s and 0.9 s of the second in which requests were sent.
+        let mut step = crate::record::builder::paced(10.0, 10, |_| 0.5);
+        step.duration_s = Some(1.0);
+        step.arrivals = Some(crate::record::Arrivals {
+            offered: 12,
+            sent: 10,
+            unsent: 2,
+            unsent_scheduled_ns: vec![600_000_000, 900_000_000],
+        });
+        let mut sample = LatencySample::default();
+        sample.add(&step, None);
+        let latency = sample.summarise();
+        let e2el = latency.e2el_from_schedule_ms.expect("known");
+        assert_eq!((e2el.count, e2el.censored.expect("some").count), (12, 2));
+        assert!(e2el.is_bound(0.99));
+        assert_eq!(latency.e2el_ms.expect("known").censored, None);
+        assert!(
+            step.latency_doubt()
+                .is_some_and(|said| said.starts_with("2 of 12 requests"))
+        );
+    }
 
     #[test]
     fn a_chunk_of_several_tokens_is_several_short_gaps() {

@@ -67,9 +67,7 @@ fn percentiles(start: &EngineStart) -> Vec<(LatencyMetric, f64)> {
     use LatencyMetric::{P50E2el, P50Tpot, P50Ttft, P99E2el, P99Tpot, P99Ttft};
     let mut sample = LatencySample::default();
     for step in counted_steps(start) {
-        if let Some(online) = &step.online {
-            sample.add(&step.sequences, online, None);
-        }
+        sample.add(step, None);
     }
     let latency = sample.summarise();
     let parts: [(Option<Distribution>, LatencyMetric, LatencyMetric); 3] = [

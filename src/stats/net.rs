@@ -38,6 +38,12 @@ pub enum StepTimeError {
     /// A step without generation.
     #[error("gen=0: a step without generation has nothing to gain")]
     NoGeneration,
+    /// Generation does not wait for training, nor training for it.
+    #[error(
+        "generation overlaps training in this log ({0}), so a step does not get shorter by what generation saves, and \
+         these times give no speed-up of the step"
+    )]
+    Overlapping(String),
     /// A log without timings.
     #[error("the log has no `{0}`; verl writes it once a step")]
     NotInLog(&'static str),

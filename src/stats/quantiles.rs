@@ -43,6 +43,18 @@ pub struct Distribution {
     pub p99: f64,
     /// Greatest value.
     pub max: f64,
+    /// Where some values are only known to be at least so great; they count with what they are at least.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub censored: Option<Censored>,
+}
+
+/// Values of a sample of which only a lower bound is known.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Censored {
+    /// How many.
+    pub count: usize,
+    /// Percentiles up to this share (0 to 1) do not depend on them; those above, the mean and the maximum are lower bounds.
+    pub exact_up_to: f64,
 }
 
 impl Distribution {
@@ -62,7 +74,35 @@ impl Distribution {
             p95: at(0.95)?,
             p99: at(0.99)?,
             max: *values.last()?,
+            censored: None,
         })
+    }
+
+    /// Of these values and of others that are at least `bounds`; absent if there are none at all.
+    pub(super) fn censored(mut values: Vec<f64>, bounds: &[f64]) -> Option<Self> {
+        let Some(least) = bounds.iter().copied().min_by(f64::total_cmp) else {
+            return Self::of(values);
+        };
+        let below = values.iter().filter(|value| **value <= least).count();
+        values.extend(bounds);
+        let last = values.len() - 1;
+        let exact_up_to = match below {
+            0 => 0.0,
+            _ => (below - 1) as f64 / last.max(1) as f64,
+        };
+        Some(Self {
+            censored: Some(Censored {
+                count: bounds.len(),
+                exact_up_to,
+            }),
+            ..Self::of(values)?
+        })
+    }
+
+    /// Whether the percentile `share` (0 to 1) is only a lower bound.
+    pub(crate) fn is_bound(&self, share: f64) -> bool {
+        self.censored
+            .is_some_and(|c| c.exact_up_to < share || c.exact_up_to <= 0.0)
     }
 }
 
@@ -107,7 +147,43 @@ mod tests {
         );
     }
 
+    #[test]
+    fn what_is_at_least_makes_the_percentiles_above_it_bounds() {
+        let exact: Vec<f64> = (1..=90).map(f64::from).collect();
+        let d = Distribution::censored(exact, &[80.0; 11]).unwrap();
+        // 80 of 101 values are not above 80: the 79th of 100 parts is the last that is known.
+        assert_eq!(
+            d.censored.map(|c| (c.count, c.exact_up_to)),
+            Some((11, 0.79))
+        );
+        assert_eq!((d.count, d.p50, d.is_bound(0.5)), (101, 51.0, false));
+        assert_eq!((d.p90, d.is_bound(0.9)), (80.0, true));
+        let only = Distribution::censored(Vec::new(), &[3.0]).unwrap();
+        assert!(only.is_bound(0.0) && only.is_bound(0.5));
+        assert_eq!(
+            Distribution::censored(vec![1.0], &[]),
+            Distribution::of(vec![1.0])
+        );
+    }
+
     proptest! {
+        #[test]
+        fn a_bound_is_never_above_what_the_values_turn_out_to_be(
+            values in proptest::collection::vec(0.0..1e3_f64, 0..40),
+            late in proptest::collection::vec((0.0..1e3_f64, 0.0..1e3_f64), 1..40),
+        ) {
+            let bounds: Vec<f64> = late.iter().map(|(bound, _)| *bound).collect();
+            let truth = values.iter().copied().chain(late.iter().map(|(bound, more)| bound + more));
+            let truth = Distribution::of(truth.collect()).unwrap();
+            let told = Distribution::censored(values, &bounds).unwrap();
+            for (share, told_at, true_at) in [
+                (0.5, told.p50, truth.p50), (0.9, told.p90, truth.p90), (0.95, told.p95, truth.p95), (0.99, told.p99, truth.p99),
+            ] {
+                prop_assert!(told_at <= true_at + 1e-9);
+                prop_assert!(told.is_bound(share) || (told_at - true_at).abs() < 1e-9);
+            }
+        }
+
         #[test]
         fn it_is_monotonic_and_within_the_sample(
             mut values in proptest::collection::vec(-1e9..1e9_f64, 1..50), a in 0.0..=1.0, b in 0.0..=1.0,

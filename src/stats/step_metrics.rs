@@ -20,6 +20,15 @@ pub struct StepMetrics {
     pub sequences: u64,
     /// Requests that failed: they are in no rate.
     pub failed: u64,
+    /// Requests that its schedule offered; absent, as the next two, offline and where it was not recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offered: Option<u64>,
+    /// Those of them that were sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sent: Option<u64>,
+    /// Those that were due and never sent. Above 0 the latencies are not valid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unsent: Option<u64>,
     /// Prompt tokens of what was answered, once per request.
     pub prompt_tokens: u64,
     /// Tokens that came back of what was answered.
@@ -111,14 +120,15 @@ impl StepMetrics {
         let makespan_s = step.makespan_ns as f64 / 1e9;
         let (prompt_tokens, output_tokens) = step.answered_tokens();
         let failed = step.failed_requests();
+        let arrivals = step.arrivals.as_ref();
         let completed = step.submitted.requests.saturating_sub(failed);
         let rate = |count: u64| (step.makespan_ns > 0).then(|| count as f64 / makespan_s);
         let finish = finish_times(sequences);
         let time_to = |q| quantile(&finish, q);
         let time_to_90_s = time_to(0.9);
-        let latency = step.online.as_ref().map(|online| {
+        let latency = step.online.as_ref().map(|_| {
             let mut sample = LatencySample::default();
-            sample.add(sequences, online, step.tokens.as_ref());
+            sample.add(step, step.tokens.as_ref());
             sample.summarise()
         });
         Self {
@@ -127,6 +137,9 @@ impl StepMetrics {
             completed,
             sequences: sequences.len() as u64,
             failed,
+            offered: arrivals.map(|a| a.offered),
+            sent: arrivals.map(|a| a.sent),
+            unsent: arrivals.map(|a| a.unsent),
             prompt_tokens,
             output_tokens,
             output_throughput: rate(output_tokens),

@@ -3,19 +3,50 @@
 use crate::stats::net::{StepTime, StepTimeError};
 use crate::stats::quantile;
 
+/// What the trainer does one after the other in a step, beside generation; each is in `timing_s/step`.
+const SERIAL: [&str; 6] = [
+    "timing_s/old_log_prob",
+    "timing_s/ref",
+    "timing_s/values",
+    "timing_s/adv",
+    "timing_s/update_critic",
+    "timing_s/update_actor",
+];
+
+/// What only trainers log whose generation runs beside training: one step off, and fully asynchronous.
+const BESIDE: [&str; 2] = ["timing_s/wait_prev_gen", "fully_async/"];
+
+/// The parts of a serial step may exceed it by so much: each is a median of its own.
+const ROUNDING: f64 = 1.02;
+
 /// From the log of a verl run: the medians over its steps of `timing_s/gen` and `timing_s/step`, in whichever form
 /// they are printed (`timing_s/gen:12.3`, `'timing_s/gen': 12.3`, `"timing_s/gen": 12.3`). The first step warms
 /// up, so it is left out where there are others.
+///
+/// # Errors
+/// Also where generation overlaps training: then Amdahl's law does not hold.
 pub(crate) fn step_time(log: &str) -> Result<StepTime, StepTimeError> {
-    let generation_s =
-        typical(log, "timing_s/gen").ok_or(StepTimeError::NotInLog("timing_s/gen"))?;
+    let overlapping = |why: String| Err(StepTimeError::Overlapping(why));
+    if let Some(name) = BESIDE.into_iter().find(|name| log.contains(name)) {
+        return overlapping(format!("it has `{name}`"));
+    }
     let step = typical(log, "timing_s/step").ok_or(StepTimeError::NotInLog("timing_s/step"))?;
+    let Some(generation_s) = typical(log, "timing_s/gen") else {
+        return overlapping("its steps have no `timing_s/gen`".to_owned());
+    };
     if generation_s == 0.0 {
         return Err(StepTimeError::NoGeneration);
     }
+    let others = SERIAL.iter().filter_map(|name| typical(log, name));
+    let serial_s = generation_s + others.sum::<f64>();
+    if generation_s > step || serial_s > ROUNDING * step {
+        return overlapping(format!(
+            "generation and the other parts take {serial_s:.1} s, the step {step:.1} s"
+        ));
+    }
     Ok(StepTime {
         generation_s,
-        rest_s: (step - generation_s).max(0.0),
+        rest_s: step - generation_s,
         extra_sync_s: 0.0,
     })
 }
@@ -63,7 +94,26 @@ mod tests {
         assert!((found.rest_s - 40.0).abs() < 1e-9);
         assert_eq!(
             step_time("nothing").expect_err("none").to_string(),
-            "the log has no `timing_s/gen`; verl writes it once a step"
+            "the log has no `timing_s/step`; verl writes it once a step"
         );
+    }
+
+    #[test]
+    fn generation_beside_training_gives_no_speed_up() {
+        for log in [
+            "timing_s/wait_prev_gen:3.0 - timing_s/gen:50.0 - timing_s/step:60.0",
+            "fully_async/count/stale:1 - timing_s/gen:50.0 - timing_s/step:60.0",
+            "timing_s/update_actor:50.0 - timing_s/step:60.0",
+            "timing_s/gen:70.0 - timing_s/step:60.0",
+            "timing_s/gen:40.0 - timing_s/ref:5.0 - timing_s/update_actor:30.0 - timing_s/step:60.0",
+        ] {
+            let found = step_time(log);
+            assert!(
+                matches!(found, Err(StepTimeError::Overlapping(_))),
+                "{log}: {found:?}"
+            );
+        }
+        let serial = "timing_s/gen:40.0 - timing_s/update_actor:20.0 - timing_s/step:60.0";
+        assert!((step_time(serial).expect("serial").rest_s - 20.0).abs() < 1e-9);
     }
 }

@@ -5,4 +5,5 @@ mod exits;
 mod help;
 mod keys;
 mod outputs;
+mod recompute;
 mod support;
