@@ -345,7 +345,7 @@ mod tests {
         let said = json!({"model_quant_type": "W8A8_DYNAMIC", "a.weight": "FLOAT"});
         assert_eq!(modelslim::format(&said).name, "ModelSlim W8A8_DYNAMIC");
         let unsaid = json!({"a": "FLOAT", "b": "W8A16", "c": "W8A16", "d": "W8A8"});
-        assert_eq!(modelslim::format(&unsaid).name, "ModelSlim W8A16");
+        assert_eq!(modelslim::format(&unsaid).name, "ModelSlim W8A16 + W8A8");
     }
 
     #[test]
