@@ -6,6 +6,7 @@ mod profile;
 mod step;
 
 pub(crate) use crate::config::OnlineFlags as OnlineArgs;
+use crate::device::Platform;
 pub(crate) use load::LoadArgs;
 pub(crate) use profile::{OpsArgs, ProfileArgs};
 pub(crate) use step::{FanOutArg, StepArgs};
@@ -241,6 +242,35 @@ pub(crate) struct PlanArgs {
     /// Also ask the installed vLLM which engine arguments it knows (imports it: about 16 s; cached)
     #[arg(long, help_heading = "Control")]
     pub probe: bool,
+    /// Plan for another machine with this accelerator: what is unsupported there is skipped, and checkpoints are taken to
+    /// be there
+    #[arg(
+        long,
+        value_name = "PLATFORM",
+        help_heading = "Control",
+        conflicts_with = "probe"
+    )]
+    pub platform: Option<PlatformArg>,
+}
+
+/// `--platform`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PlatformArg {
+    #[value(alias = "npu")]
+    Ascend,
+    #[value(alias = "nvidia")]
+    Cuda,
+    Cpu,
+}
+
+impl From<PlatformArg> for Platform {
+    fn from(said: PlatformArg) -> Self {
+        match said {
+            PlatformArg::Ascend => Self::Npu,
+            PlatformArg::Cuda => Self::Cuda,
+            PlatformArg::Cpu => Self::Cpu,
+        }
+    }
 }
 
 /// `diagnostic`.

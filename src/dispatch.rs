@@ -23,7 +23,14 @@ use crate::stats::compare::Rules;
 pub(crate) fn run(cli: Cli) -> Result<Exit, CommandError> {
     match cli.command {
         Command::Run(args) => run_or_less(*args),
-        Command::Plan(args) => commands::plan::run(&matrix(args.matrix)?, args.json, args.probe),
+        Command::Plan(args) => {
+            let mut request = matrix(args.matrix)?;
+            if let Some(platform) = args.platform {
+                request.platform = platform.into();
+                request.elsewhere = true;
+            }
+            commands::plan::run(&request, args.json, args.probe)
+        }
         Command::Diagnostic(args) => commands::diagnostic::run(&matrix(args.matrix)?, args.json),
         Command::Setup(args) => commands::setup::run(args.check, args.json),
         Command::Clean(args) => commands::clean::run(args.yes, args.json),
@@ -137,6 +144,7 @@ fn matrix(args: MatrixArgs) -> Result<LoadRequest, CommandError> {
         env: environment(),
         cwd,
         platform: Platform::detect(),
+        elsewhere: false,
     };
     request.lengths = commands::lengths::read(&request)?;
     Ok(request)

@@ -28,6 +28,8 @@ pub(super) struct Selection<'a> {
     pub(super) longest: u32,
     /// Whether that is not known yet.
     pub(super) uncounted: bool,
+    /// Whether the variables of the machine that is planned for are not known.
+    pub(super) elsewhere: bool,
     /// Beyond that, for what chat wraps a prompt in; absent without chat.
     pub(super) chat_room: Option<u32>,
     pub(super) platform: Platform,
@@ -41,7 +43,10 @@ pub(super) fn merge(
     found: &mut Diagnostics,
 ) -> Vec<CellSettings> {
     let mut cells = Vec::new();
-    let mut unset = Unset::default();
+    let mut unset = Unset {
+        may_be: selection.elsewhere,
+        ..Unset::default()
+    };
     let mut short = Vec::new();
     for model in &context.raw.models {
         if !selection.models.contains(&model.id) {
@@ -228,6 +233,9 @@ fn absolute(context: &Context<'_>, location: &str) -> String {
     if location.starts_with("hf:") || location.starts_with("managed:") {
         return location.to_owned();
     }
+    if location.starts_with("${") {
+        return location.to_owned();
+    }
     let path = context.base().join(location);
     // Two words, and no folder for the first of them: a name of the hub without its `hf:`, to be shown as it was written.
     if location.matches('/').count() == 1 && path.parent().is_some_and(|p| !p.exists()) {
@@ -238,22 +246,27 @@ fn absolute(context: &Context<'_>, location: &str) -> String {
 
 /// Texts that could not be expanded, by what is wrong: one variable is one mistake, however many cells need it.
 #[derive(Default)]
-struct Unset(Vec<(ExpandError, Vec<Range<usize>>)>);
+struct Unset {
+    found: Vec<(ExpandError, Vec<Range<usize>>)>,
+    /// Texts with variables that are not set stay as they are.
+    may_be: bool,
+}
 
 impl Unset {
     fn expand(&mut self, text: &mut String, span: &Range<usize>, vars: &BTreeMap<String, String>) {
         match expand(text, vars) {
             Ok(expanded) => *text = expanded,
-            Err(error) => match self.0.iter_mut().find(|(e, _)| *e == error) {
+            Err(ExpandError::Unset(_)) if self.may_be => {}
+            Err(error) => match self.found.iter_mut().find(|(e, _)| *e == error) {
                 Some((_, spans)) if spans.contains(span) => {}
                 Some((_, spans)) => spans.push(span.clone()),
-                None => self.0.push((error, vec![span.clone()])),
+                None => self.found.push((error, vec![span.clone()])),
             },
         }
     }
 
     fn report(&self, found: &mut Diagnostics) {
-        for (error, spans) in &self.0 {
+        for (error, spans) in &self.found {
             if let Some((first, more)) = spans.split_first() {
                 cannot_expand(error, first, more.len(), found);
             }

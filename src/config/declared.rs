@@ -339,6 +339,7 @@ mod tests {
             env: BTreeMap::new(),
             cwd: dir.path().to_owned(),
             platform: Platform::Cpu,
+            elsewhere: false,
         };
         if setting.key.starts_with("online.") {
             request.flags.give(&MODE, ["online"]);

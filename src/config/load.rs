@@ -72,8 +72,8 @@ fn settings(
     let workload = workload::workload(&mut context, run.mode, run.fan_out, found);
     let python = context.python(found);
     let platform = match python.value {
-        Python::Managed => Platform::Cpu,
-        Python::Interpreter(_) => request.platform,
+        Python::Managed if !request.elsewhere => Platform::Cpu,
+        Python::Managed | Python::Interpreter(_) => request.platform,
     };
     let out = context.out();
     let vars = context.variables();
@@ -87,6 +87,7 @@ fn settings(
             .max()
             .saturating_add(workload.response.max()),
         uncounted: workload::is_uncounted(request),
+        elsewhere: request.elsewhere,
         chat_room: (run.mode == Mode::Online && run.online.api == Api::Chat)
             .then(|| CHAT_TEMPLATE.saturating_add(workload.prompt.max() / 4)),
         platform,
@@ -106,6 +107,7 @@ fn settings(
         uncounted: workload::is_uncounted(request),
         python,
         platform,
+        elsewhere: request.elsewhere,
         out,
         cells,
         like_verl: Vec::new(),

@@ -18,8 +18,10 @@ pub(crate) struct LoadRequest {
     pub env: BTreeMap<String, String>,
     /// The current directory.
     pub cwd: PathBuf,
-    /// The accelerator found on this machine.
+    /// The accelerator found on this machine, or that of the machine that is planned for.
     pub platform: Platform,
+    /// Whether the plan is for another machine, whose files are not here.
+    pub elsewhere: bool,
 }
 
 impl LoadRequest {

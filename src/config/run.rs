@@ -12,6 +12,7 @@ use super::declared::{
     SMALLEST_EFFECT, START, STEPS, UNTIL, WARMUP,
 };
 use super::diagnostic::Diagnostics;
+use super::expand::{ExpandError, expand};
 use super::values::Values;
 use super::{
     FidelitySettings, OnlineSettings, Origin, ProfileSettings, Python, RunSettings, Sourced, Start,
@@ -107,8 +108,9 @@ impl Context<'_> {
     pub(super) fn python(&mut self, found: &mut Diagnostics) -> Sourced<Python> {
         let Sourced { mut value, origin } = self.values.sourced(&PYTHON);
         if let Some(span) = self.values.span(&PYTHON) {
-            match super::expand::expand(&value, &self.request.env) {
+            match expand(&value, &self.request.env) {
                 Ok(expanded) => value = expanded,
+                Err(ExpandError::Unset(_)) if self.request.elsewhere => {}
                 Err(error) => cells::cannot_expand(&error, &span, 0, found),
             }
         }

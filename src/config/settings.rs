@@ -96,6 +96,8 @@ pub(crate) struct Settings {
     /// The platform that the engine runs on: the accelerator found, or `cpu` for the managed engine, which is vLLM
     /// for CPU whatever is in the machine.
     pub platform: Platform,
+    /// Whether that is another machine, whose files are not here.
+    pub elsewhere: bool,
     /// The folder that holds `benchmark_results/`, `benchmark_logs/` and `benchmark_profiles/`.
     pub out: Sourced<PathBuf>,
     /// The selected cells: models in the order of their declaration, within each the precisions in theirs.

@@ -17,6 +17,8 @@ pub(crate) const BUILT_IN: [(&str, &str); 3] = [
     ("cpu", include_str!("../../configs/cpu.toml")),
 ];
 
+const PLATFORM: &str = "flag --platform";
+
 /// The file that is found without being named.
 const FOUND: &str = "rollbench.toml";
 
@@ -56,6 +58,9 @@ fn chosen(request: &LoadRequest, found: &mut Diagnostics) -> Option<(Document, M
         return file(request, &above, "found in a parent folder", found);
     }
     let (name, why) = match request.platform {
+        Platform::Npu if request.elsewhere => ("ascend", PLATFORM),
+        Platform::Cuda if request.elsewhere => ("nvidia", PLATFORM),
+        Platform::Cpu if request.elsewhere => ("cpu", PLATFORM),
         Platform::Npu => ("ascend", "Ascend NPU found"),
         Platform::Cuda => ("nvidia", "NVIDIA GPU found"),
         Platform::Cpu => ("cpu", "no accelerator found"),

@@ -15,6 +15,7 @@ fn request(dir: &Path) -> LoadRequest {
         env: BTreeMap::new(),
         cwd: dir.to_owned(),
         platform: Platform::Cpu,
+        elsewhere: false,
     }
 }
 

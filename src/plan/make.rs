@@ -107,7 +107,8 @@ pub(crate) enum Cached<'a> {
 pub(super) enum Found {
     /// There is none, or it is not looked at because the cell is skipped.
     None,
-    /// It is not here yet: a demo checkpoint to be made, or one of the hub to be downloaded.
+    /// It is not here yet: a demo checkpoint to be made, one of the hub to be downloaded, or one on the machine that is
+    /// planned for.
     Later {
         /// What vLLM is given as `model`.
         model: Sourced<Value>,
@@ -167,6 +168,12 @@ impl<'a> Draft<'a> {
                         checkpoint: Box::new(checkpoint.map_err(unusable(&cell.id))?),
                     }
                 }
+                Err(ShapeError::Source(_)) if !Path::new(of).exists() && settings.elsewhere => {
+                    later(
+                        reference,
+                        path_value(Path::new(of), reference.origin.clone()),
+                    )
+                }
                 Err(ShapeError::Source(_)) if !Path::new(of).exists() => {
                     let path = of.to_owned();
                     return Ok(skipped(Skip::CheckpointMissing { path }));
@@ -178,12 +185,15 @@ impl<'a> Draft<'a> {
                 }
             },
             Location::Folder(folder) => {
-                if !folder.exists() {
-                    let path = reference.value.location.clone();
-                    return Ok(skipped(Skip::CheckpointMissing { path }));
-                }
                 let model = path_value(folder, reference.origin.clone());
-                here(&cell.id, folder, reference, model)?
+                match (folder.exists(), settings.elsewhere) {
+                    (true, _) => here(&cell.id, folder, reference, model)?,
+                    (false, true) => later(reference, model),
+                    (false, false) => {
+                        let path = reference.value.location.clone();
+                        return Ok(skipped(Skip::CheckpointMissing { path }));
+                    }
+                }
             }
             Location::Managed(name) => {
                 let folder = cache(Cached::Demo(name)).map_err(cannot_make)?;
@@ -271,10 +281,14 @@ fn later_or_here(
     reference: &Sourced<CheckpointRef>,
     model: Sourced<Value>,
 ) -> Found {
-    here(cell, folder, reference, model.clone()).unwrap_or_else(|_| Found::Later {
+    here(cell, folder, reference, model.clone()).unwrap_or_else(|_| later(reference, model))
+}
+
+fn later(reference: &Sourced<CheckpointRef>, model: Sourced<Value>) -> Found {
+    Found::Later {
         model,
         shown: reference.value.location.clone(),
-    })
+    }
 }
 
 fn here(

@@ -23,6 +23,12 @@ pub(super) fn notes(settings: &Settings, drafts: &[Draft<'_>]) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if settings.elsewhere {
+        notes.push(format!(
+            "planned for another machine ({}): checkpoints that are not here are taken to be there",
+            settings.platform
+        ));
+    }
     notes.extend(fidelity(settings, drafts));
     for (index, draft) in drafts.iter().enumerate() {
         notes.extend(wrong_format(draft));

@@ -18,6 +18,7 @@ struct Site {
     env: BTreeMap<String, String>,
     flags: Given,
     platform: Platform,
+    elsewhere: bool,
 }
 
 const BF16: &str = r#""dtype": "bfloat16""#;
@@ -32,6 +33,7 @@ impl Site {
             env: BTreeMap::new(),
             flags: Given::default(),
             platform: Platform::Cpu,
+            elsewhere: false,
         }
     }
 
@@ -78,6 +80,7 @@ impl Site {
             env: self.env.clone(),
             cwd: self.dir.path().to_owned(),
             platform: self.platform,
+            elsewhere: self.elsewhere,
         })
         .unwrap_or_else(|errors| panic!("{errors}"));
         make(settings, &HubCache::from_env(&self.env), &|made| {
@@ -708,4 +711,60 @@ fn earlier_records_make_the_estimate() {
     site.flags.give(&BLOCKS, ["3"]);
     let thrice = site.plan().estimate.expect("runs");
     assert!((thrice.total_s - 3.0 * recorded.total_s).abs() < 1e-6);
+}
+
+#[test]
+fn shapes_need_no_checkpoint_and_no_configuration() {
+    let mut site = Site::new();
+    site.platform = Platform::Cuda;
+    site.flags.give(&SHAPES, ["qwen3-1.7b", "qwen3-30b-a3b"]);
+    site.flags.give(&PRECISIONS, ["bf16", "w8a8", "fp8-block"]);
+    let plan = site.plan();
+    let cells = plan.cells.iter().map(|cell| {
+        let said = |name: &str| cell.args.get(name).map(|said| said.value.to_string());
+        match &cell.skip {
+            Some(skip) => format!("{}: {skip}", cell.settings.id),
+            None => format!(
+                "{}: {} {:?} {:?}",
+                cell.settings.id,
+                cell.checkpoint
+                    .as_ref()
+                    .and_then(|c| c.format.as_deref())
+                    .unwrap_or_default(),
+                said("load_format"),
+                said("tensor_parallel_size"),
+            ),
+        }
+    });
+    insta::assert_snapshot!(cells.collect::<Vec<_>>().join("\n"), @"");
+    assert!(
+        plan.cells[0]
+            .checkpoint
+            .as_ref()
+            .is_some_and(|c| c.shape_only)
+    );
+}
+
+#[test]
+fn another_machine_is_planned_for_without_its_files() {
+    let mut site = Site::new();
+    site.elsewhere = true;
+    let skips = |site: &Site| {
+        let plan = site.plan();
+        assert!(plan.notes[0].starts_with("planned for another machine"));
+        let skips = plan
+            .skips()
+            .map(|(cell, skip)| format!("{}: {skip}", cell.settings.id));
+        let skips = skips.collect::<Vec<_>>().join("\n");
+        format!("{} run\n{skips}", plan.runs().count())
+    };
+    site.platform = Platform::Npu;
+    insta::assert_snapshot!(skips(&site), @"");
+    site.flags.give(&CONFIG, ["ascend"]);
+    site.platform = Platform::Cpu;
+    insta::assert_snapshot!(skips(&site), @"");
+    // The built-in matrix of CPUs asks for the managed engine, which the platform asked for overrules.
+    site.flags.give(&CONFIG, ["cpu"]);
+    site.platform = Platform::Cuda;
+    insta::assert_snapshot!(skips(&site), @"");
 }

@@ -308,6 +308,7 @@ line 20: actor_rollout_ref.rollout.brand_new=7
             env: [("HOME".to_owned(), "/root".to_owned())].into(),
             cwd: dir.path().to_owned(),
             platform: crate::device::Platform::Cuda,
+            elsewhere: false,
         };
         let settings = crate::config::load(&request).map_err(|errors| errors.render(false))?;
         if settings.cells.is_empty() {

@@ -141,6 +141,7 @@ fn settings(
         },
         workload: options.spec.clone(),
         uncounted: false,
+        elsewhere: false,
         // Nothing is started: the three that follow have no effect.
         python: Sourced::new(Python::Managed, Origin::Default),
         platform: Platform::Cpu,
