@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn what_a_device_gets_is_whole_groups() {
-        insta::assert_snapshot!(refusal("qwen3-30b-a3b", ShapeScheme::Fp8Block, 4).expect("refused"), @"");
+        insta::assert_snapshot!(refusal("qwen3-30b-a3b", ShapeScheme::Fp8Block, 4).expect("refused"), @"weights in groups of 128: moe_intermediate_size is 768, of which each of 4 devices gets 192, no multiple of 128");
         for (name, scheme, devices) in [
             ("qwen3-30b-a3b", ShapeScheme::Fp8Block, 2),
             ("qwen3-30b-a3b", ShapeScheme::Fp8Block, 1),

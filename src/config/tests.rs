@@ -448,7 +448,7 @@ api = "chats"
       --> rollbench.toml:25:49
        |
     25 | checkpoints = { bf16 = "a", w8a88 = "b", w8a8 = 3 }
-       |                                                 ^ this is a number; it must be a text, or { path, revision, tokenizer }
+       |                                                 ^ this is a number; it must be a text, { path, revision, tokenizer } or { shapes_of, scheme }
 
     error: `workloads` is not supported yet
       --> rollbench.toml:26:3

@@ -736,7 +736,14 @@ fn shapes_need_no_checkpoint_and_no_configuration() {
             ),
         }
     });
-    insta::assert_snapshot!(cells.collect::<Vec<_>>().join("\n"), @"");
+    insta::assert_snapshot!(cells.collect::<Vec<_>>().join("\n"), @r#"
+    qwen3-1.7b_bf16: BF16 Some("\"dummy\"") Some("1")
+    qwen3-1.7b_w8a8: compressed-tensors int-quantized W8A8 dynamic Some("\"dummy\"") Some("1")
+    qwen3-1.7b_fp8-block: fp8 block 128x128 dynamic Some("\"dummy\"") Some("1")
+    qwen3-30b-a3b_bf16: BF16 Some("\"dummy\"") Some("4")
+    qwen3-30b-a3b_w8a8: compressed-tensors int-quantized W8A8 dynamic Some("\"dummy\"") Some("4")
+    qwen3-30b-a3b_fp8-block: unsupported on cuda: weights in groups of 128: moe_intermediate_size is 768, of which each of 4 devices gets 192, no multiple of 128
+    "#);
     assert!(
         plan.cells[0]
             .checkpoint
@@ -759,12 +766,23 @@ fn another_machine_is_planned_for_without_its_files() {
         format!("{} run\n{skips}", plan.runs().count())
     };
     site.platform = Platform::Npu;
-    insta::assert_snapshot!(skips(&site), @"");
+    insta::assert_snapshot!(skips(&site), @"
+    8 run
+    qwen3-30b-a3b_w8a16: no checkpoint configured
+    ");
     site.flags.give(&CONFIG, ["ascend"]);
     site.platform = Platform::Cpu;
-    insta::assert_snapshot!(skips(&site), @"");
+    insta::assert_snapshot!(skips(&site), @"
+    6 run
+    qwen3-1.7b_w8a16: unsupported on cpu: vLLM's CPU platform has no INT8 weight-only kernel
+    pangu-7b_w8a16: unsupported on cpu: vLLM's CPU platform has no INT8 weight-only kernel
+    qwen3-30b-a3b_w8a16: unsupported on cpu: vLLM's CPU platform has no INT8 weight-only kernel
+    ");
     // The built-in matrix of CPUs asks for the managed engine, which the platform asked for overrules.
     site.flags.give(&CONFIG, ["cpu"]);
     site.platform = Platform::Cuda;
-    insta::assert_snapshot!(skips(&site), @"");
+    insta::assert_snapshot!(skips(&site), @"
+    3 run
+    smollm2-135m_w8a16: no checkpoint configured
+    ");
 }

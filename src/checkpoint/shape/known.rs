@@ -71,6 +71,15 @@ mod tests {
                     .unwrap_or(&of("intermediate_size")),
             )
         });
-        insta::assert_snapshot!(facts.collect::<Vec<_>>().join("\n"), @"");
+        insta::assert_snapshot!(facts.collect::<Vec<_>>().join("\n"), @"
+    qwen3-1.7b: 28 layers of 2048, 16 heads of 128 over 8, 6144 wide
+    qwen3-4b: 36 layers of 2560, 32 heads of 128 over 8, 9728 wide
+    qwen3-8b: 36 layers of 4096, 32 heads of 128 over 8, 12288 wide
+    qwen3-32b: 64 layers of 5120, 64 heads of 128 over 8, 25600 wide
+    qwen3-30b-a3b: 48 layers of 2048, 32 heads of 128 over 4, 768 wide
+    pangu-7b: 34 layers of 4096, 32 heads of 128 over 8, 12800 wide
+    qwen2.5-7b: 28 layers of 3584, 28 heads of 128 over 4, 18944 wide
+    llama-3.1-8b: 32 layers of 4096, 32 heads of 128 over 8, 14336 wide
+    ");
     }
 }

@@ -191,7 +191,15 @@ mod tests {
                     .expect("told")
                     .name
             });
-        insta::assert_snapshot!(names.collect::<Vec<_>>().join("\n"), @"");
+        insta::assert_snapshot!(names.collect::<Vec<_>>().join("\n"), @"
+    BF16
+    compressed-tensors pack-quantized W8A16
+    compressed-tensors int-quantized W8A8 dynamic
+    compressed-tensors float-quantized FP8 W8A8 dynamic
+    fp8 block 128x128 dynamic
+    compressed-tensors pack-quantized W4A16 group 128
+    compressed-tensors nvfp4-pack-quantized FP4 W4A4 dynamic group 16
+    ");
     }
 
     #[test]
