@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::Digest as _;
 
-use super::{Arm, CellRecord, StartKind, Step, counted_starts, counted_steps};
+use super::{Arm, CellRecord, EngineStart, StartKind, Step, counted_starts, counted_steps};
 use crate::workload::WorkloadSpec;
 
 /// A setting that has to be equal: its dotted paths (the first that a record has counts), how a sentence says its
@@ -41,6 +41,7 @@ const SETTINGS: &[Setting] = &[
         "with fan-out {}",
         "requests",
     ),
+    setting(&["run.profile"], "with a profiler: {}", "false"),
     setting(&["load.ignore_eos"], "with ignore_eos {}", "true"),
     setting(&["load.token_ids"], "with token_ids {}", "true"),
     setting(
@@ -58,6 +59,33 @@ const STEPS: &[(&str, Words)] = &[
     ("sent", |step| step.point.unwrap_or_default().to_string()),
 ];
 
+type OfStart = fn(&EngineStart) -> Option<String>;
+
+/// What engine starts have to have in common within one set of results, in words that follow "measured". The attention
+/// backend goes with the type of its cache: an FP8 one asks for another, and that is what is compared.
+const ENGINE: &[(&str, OfStart)] = &[
+    ("torch", |start| {
+        let torch = start.engine.as_ref()?.versions.get("torch")?;
+        Some(format!("with torch {torch}"))
+    }),
+    ("graph mode", |start| {
+        let mode = start.engine.as_ref()?.effective.get("compilation_config")?;
+        Some(format!(
+            "with graph mode {}",
+            shown(mode.get("cudagraph_mode")?)
+        ))
+    }),
+    ("attention backend", |start| {
+        let effective = &start.engine.as_ref()?.effective;
+        let cache = effective.get("kv_cache_dtype").and_then(Value::as_str);
+        let plain = cache.is_none_or(|cache| cache == "auto");
+        let backend = effective
+            .get("attention_backend")
+            .filter(|b| plain && !b.is_null())?;
+        Some(format!("with attention backend {}", shown(backend)))
+    }),
+];
+
 /// Everything that makes a measurement comparable with another one.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Conditions {
@@ -65,6 +93,9 @@ pub struct Conditions {
     stated: BTreeMap<String, String>,
     /// Conditions that two models never share, such as the token ids of their vocabularies.
     of_model: BTreeMap<String, String>,
+    /// What the engine turned out to be. Between two sets of results it is what may have changed, and is listed; within
+    /// one it explains the ratio away.
+    of_engine: BTreeMap<String, String>,
     /// Prompt and output tokens by workload and step index. Without steps that sent for a given time: in them the
     /// faster arm gets further.
     tokens: BTreeMap<(String, u32), (u64, u64)>,
@@ -122,6 +153,12 @@ impl Conditions {
             None => "without a profiler".to_owned(),
         });
         found.state("profiler", listed(profilers.collect()));
+        for (name, of_start) in ENGINE {
+            let values: BTreeSet<String> = starts.iter().filter_map(|s| of_start(s)).collect();
+            if !values.is_empty() {
+                found.of_engine.insert((*name).to_owned(), listed(values));
+            }
+        }
         found.tokens = steps
             .iter()
             .filter(|step| step.duration_s.is_none())
@@ -170,6 +207,12 @@ impl Conditions {
         }
     }
 
+    /// What two sets of results have to share, whatever their engines are.
+    pub(crate) fn between_sets(mut self) -> Self {
+        self.of_engine.clear();
+        self
+    }
+
     /// What another model can share.
     pub(crate) fn across_models(&self) -> Self {
         Self {
@@ -182,6 +225,11 @@ impl Conditions {
     pub(crate) fn unlike(&self, baseline: &Self) -> Vec<Unlike> {
         let mut unlike = differing(&self.stated, &baseline.stated);
         unlike.extend(differing(&self.of_model, &baseline.of_model));
+        // What an engine does not tell is no difference.
+        let both = |name: &String| self.of_engine.contains_key(name);
+        let engines = differing(&self.of_engine, &baseline.of_engine).into_iter();
+        unlike
+            .extend(engines.filter(|u| both(&u.what) && baseline.of_engine.contains_key(&u.what)));
         // What both have says more than what one has not.
         unlike.sort_by_key(|u| {
             [&u.here, &u.there]

@@ -296,7 +296,7 @@ fn between_sessions(base: &[BlockLog], new: &[BlockLog], comparisons: usize) -> 
 }
 
 fn unlike(base: &CellRecord, new: &CellRecord) -> Vec<Unlike> {
-    let conditions = |record| Conditions::of(record, Arm::Main);
+    let conditions = |record| Conditions::of(record, Arm::Main).between_sets();
     conditions(new).unlike(&conditions(base))
 }
 

@@ -289,3 +289,31 @@ fn what_differs_is_said_of_both() {
         "measured for 0 s and for 1 s, the baseline for 0 requests and for 1 requests; 2 more differences"
     );
 }
+
+#[test]
+fn engines_of_one_folder_are_alike_and_those_of_two_sets_may_differ() {
+    use crate::record::{Arm, Conditions};
+    let with = |torch: &str, backend: &str, cache: &str| {
+        let mut record = done("demo", "w8a8", &FASTER);
+        for facts in record.starts.iter_mut().filter_map(|s| s.engine.as_mut()) {
+            facts.versions.insert("torch".to_owned(), torch.to_owned());
+            let effective = [("attention_backend", backend), ("kv_cache_dtype", cache)];
+            facts
+                .effective
+                .extend(effective.map(|(name, value)| (name.to_owned(), json!(value))));
+        }
+        Conditions::of(&record, Arm::Main)
+    };
+    let base = with("2.13.0", "FLASH_ATTN", "auto");
+    let what = |other: &Conditions| -> Vec<String> {
+        let unlike = other.unlike(&base);
+        unlike.into_iter().map(|unlike| unlike.what).collect()
+    };
+    assert_eq!(what(&base), [""; 0]);
+    assert_eq!(what(&with("2.12.0", "FLASH_ATTN", "auto")), ["torch"]);
+    let other = with("2.13.0", "TRITON_ATTN", "auto");
+    assert_eq!(what(&other), ["attention backend"]);
+    assert_eq!(what(&with("2.13.0", "FLASHINFER", "fp8")), [""; 0]);
+    let apart = other.between_sets().unlike(&base.clone().between_sets());
+    assert!(apart.is_empty());
+}
