@@ -434,7 +434,11 @@ impl Parts {
         for (step, cost) in sequences.iter().enumerate() {
             let token = |piece: &Piece| {
                 let kind = &trace.kinds[piece.kind as usize];
-                Token::of(&rules.get(kind.label).category, &kind.name)
+                match Token::of(&rules.get(kind.label).category, &kind.name) {
+                    // Between the operators that it calls, a product on the CPU has several pieces.
+                    Token::Linear if !piece.begins => Token::Reduction,
+                    token => token,
+                }
             };
             let tokens: Vec<Token> = cost.sequence.iter().map(token).collect();
             for ((role, token), piece) in

@@ -42,7 +42,7 @@ impl Role {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Token {
     Linear,
-    /// Adds up the parts of the product before it.
+    /// Adds up the parts of the product before it, or is the rest of it.
     Reduction,
     Quantization,
     Attention,

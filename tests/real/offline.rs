@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::profile;
 use crate::support::{
     engine_python, left_in_shared_memory, machine, marked_processes, record, record_named,
     rollbench, shared_memory, start, wait_for,
 };
 
-/// The demo matrix at three precisions and one that the CPU has no kernel for, with its fidelity: measured, recorded,
-/// summarised.
+/// The demo matrix at three precisions and one that the CPU has no kernel for, with profiles and its fidelity: measured,
+/// recorded, summarised.
 #[test]
 fn the_matrix_is_measured_recorded_and_summarised() {
     let _machine = machine();
@@ -28,6 +29,7 @@ fn the_matrix_is_measured_recorded_and_summarised() {
         "--fidelity-tokens",
         "2000",
         "--score",
+        "--profile",
     ];
 
     let run = rollbench()
@@ -68,10 +70,11 @@ fn the_matrix_is_measured_recorded_and_summarised() {
         std::fs::read_to_string(out.path().join("benchmark_results/steps.csv")).expect("steps.csv");
     assert_eq!(
         steps.lines().count(),
-        1 + 3 * 3,
-        "a header, and a warm-up and two steps of three cells:\n{steps}"
+        1 + 3 * 4,
+        "a header, and a warm-up, two steps and a profiled one of three cells:\n{steps}"
     );
     fidelity(out.path());
+    profile::explained(out.path(), &summary);
     let session = cells[0]["session"]["id"].as_str().expect("a session");
     assert_eq!(marked_processes(session), []);
     assert_eq!(left_in_shared_memory(&shared_before), Vec::<PathBuf>::new());
@@ -181,7 +184,7 @@ fn sound(cell: &Value) {
         .iter()
         .map(|step| step["role"].as_str().expect("a role"))
         .collect();
-    assert_eq!(roles, ["warmup", "measured", "measured"]);
+    assert_eq!(roles, ["warmup", "measured", "measured", "profiled"]);
     for step in steps {
         assert_eq!(step["status"], "ok", "{}", step["reasons"]);
         let makespan = step["makespan_ns"].as_u64().expect("a makespan");
