@@ -1,6 +1,7 @@
 //! From one record to all that a summary needs of it. The raw columns are dropped here, so that a folder of a
 //! thousand records fits into little memory.
 
+use super::drawn;
 use super::model::{CellRow, Environment, FailureRow, LeakRow, Outcome};
 use crate::profile::{self, Digest};
 use crate::record::{
@@ -69,7 +70,9 @@ fn derive_cells(record: &CellRecord) -> Vec<DerivedCell> {
             cell.row.point = point.filter(|point| sweep || !point.is_all_at_once());
             // Of the engine, not of a point: told once.
             cell.start_s = whole_s.filter(|_| number == 0);
-            if number > 0 {
+            if number == 0 {
+                cell.row.ran = drawn::ran(record);
+            } else {
                 cell.leaks.clear();
             }
             cell
@@ -121,6 +124,8 @@ fn derive_cell(record: &CellRecord) -> DerivedCell {
         metrics,
         pace: performance.pace,
         running_over_time: running(&starts),
+        completion: drawn::completion(&starts),
+        ran: Vec::new(),
         fidelity: None,
         comparison: None,
         why: None,

@@ -6,6 +6,7 @@ mod again;
 mod csv;
 mod derive;
 mod document;
+mod drawn;
 mod fidelity;
 mod fidelity_words;
 mod figures;

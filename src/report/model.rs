@@ -218,6 +218,36 @@ pub struct CellRow {
     pub(crate) why: Option<Explanation>,
     /// Every step.
     pub steps: Vec<StepRow>,
+    /// For pictures: when each fiftieth of the sequences had ended, in seconds, a list a counted step; empty where the
+    /// engine does not tell.
+    #[serde(skip)]
+    pub(super) completion: Vec<Vec<f64>>,
+    /// For pictures: every engine start, at the first point of a sweep.
+    #[serde(skip)]
+    pub(super) ran: Vec<Ran>,
+}
+
+/// What an engine start did when, in nanoseconds of the machine's clock since it booted.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Ran {
+    pub(super) session: String,
+    pub(super) boot: String,
+    pub(super) begin_ns: u64,
+    pub(super) block: u32,
+    pub(super) failed: bool,
+    /// What, from when, and for how long.
+    pub(super) parts: Vec<(Part, u64, u64)>,
+}
+
+/// A part of an engine start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Gate,
+    Load,
+    Warmup,
+    Measured,
+    Profiled,
+    Stop,
 }
 
 /// A cell compared with the baseline of its model.

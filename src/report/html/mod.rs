@@ -3,13 +3,17 @@
 
 mod by_running;
 mod cards;
+mod completion;
+mod fidelity;
 mod figure;
 mod forest;
 mod page;
 mod running;
+mod session;
 mod steps;
 mod style;
 mod svg;
+mod sweep;
 mod tables;
 mod view;
 mod words;

@@ -6,7 +6,9 @@ use super::figure::Section;
 use super::svg::escape;
 use super::view::View;
 use super::words::{self, Language};
-use super::{by_running, cards, forest, running, steps, style, tables};
+use super::{
+    by_running, cards, completion, fidelity, forest, running, session, steps, style, sweep, tables,
+};
 use crate::report::again::quoted;
 use crate::report::document;
 use crate::report::model::Summary;
@@ -44,8 +46,12 @@ fn sections(view: &View) -> Vec<Section> {
     vec![
         forest::section(view),
         steps::section(view),
+        completion::section(view),
         running::section(view),
         by_running::section(view),
+        fidelity::section(view),
+        sweep::section(view),
+        session::section(view),
     ]
 }
 

@@ -147,6 +147,88 @@ pub(super) const BATCH_TOLD: Word = Word(
 pub(super) const RUNNING_AXIS: Word = Word("sequences running at the time", "当时运行的序列数");
 pub(super) const TIMES_AXIS: Word = Word("times the baseline", "相对基线");
 
+pub(super) const TAIL: Word = Word(
+    "Where does the time go? The tail of a step",
+    "时间花在哪里？一步的尾部",
+);
+pub(super) const COMPLETION_OF: Word = Word("Sequences ended: {}", "已结束的序列：{}");
+pub(super) const COMPLETION_TOLD: Word = Word(
+    "Thick: the median over all measured steps; thin: single steps, six at most. The bar at 90 % is the tail.",
+    "粗线：全部计量步的中位数；细线：单个步，至多六个。90 % 处的横条即尾部。",
+);
+pub(super) const ENDED: Word = Word("sequences ended", "已结束的序列");
+pub(super) const NO_COMPLETION: Word = Word(
+    "no engine told when each sequence of a step ended.",
+    "引擎未给出一步中每个序列的结束时间。",
+);
+
+pub(super) const COST: Word = Word(
+    "What does it cost? Fidelity against speed",
+    "代价是什么？保真度与速度",
+);
+pub(super) const FIDELITY_OF: Word = Word("Fidelity and speed: {}", "保真度与速度：{}");
+pub(super) const FIDELITY_TOLD: Word = Word(
+    "How far the policy is from the baseline's, beyond what the baseline is from itself; lower is closer, right is faster.",
+    "策略与基线的距离，扣除基线与自身的距离；越低越接近，越右越快。",
+);
+pub(super) const KL_AXIS: Word = Word("excess K3 KL, nats a token", "超出的 K3 KL，nat/token");
+pub(super) const NO_FIDELITY: Word = Word(
+    "fidelity was not measured beside a speed-up (rollbench run --fidelity).",
+    "未在测速的同时测量保真度（rollbench run --fidelity）。",
+);
+
+pub(super) const SERVED: Word = Word(
+    "Served online: latency and throughput",
+    "在线服务：延迟与吞吐",
+);
+pub(super) const PARETO_OF: Word = Word(
+    "Speed for a user and of the device: {}",
+    "单用户速度与设备速度：{}",
+);
+pub(super) const PARETO_TOLD: Word = Word(
+    "Up and right is better. The number beside a marker is how many requests were in flight at most, or the rate of requests.",
+    "越靠右上越好。标记旁的数字是同时进行的请求上限，或请求速率。",
+);
+pub(super) const USER_AXIS: Word = Word(
+    "tok/s for one user (1000 / median TPOT ms)",
+    "单用户 tok/s（1000 / TPOT 中位数 ms）",
+);
+pub(super) const DEVICE_AXIS: Word = Word("output tok/s of a device", "每设备输出 tok/s");
+pub(super) const LATENCY_OF: Word = Word("{} over the sweep: {}", "{} 随负载变化：{}");
+pub(super) const LATENCY_TOLD: Word = Word(
+    "Thick, with markers: the median; pale: the 99th percentile. What is below 0.01 ms is drawn there.",
+    "粗线带标记：中位数；浅色：第 99 百分位。小于 0.01 ms 的画在 0.01 ms 处。",
+);
+pub(super) const MS_AXIS: Word = Word("{}, ms (log scale)", "{}，ms（对数坐标）");
+pub(super) const POINT_AXIS: Word = Word(
+    "requests in flight at most, or requests per second",
+    "同时进行的请求上限，或每秒请求数",
+);
+pub(super) const NO_SWEEP: Word = Word(
+    "nothing was measured online at several points (--max-concurrency 1,4,16 or --request-rate 1,2,4).",
+    "未在多个负载点在线测量（--max-concurrency 1,4,16 或 --request-rate 1,2,4）。",
+);
+
+pub(super) const WENT: Word = Word("How the session went", "会话过程");
+pub(super) const SESSION_OF: Word = Word("What ran when: session {}", "何时运行了什么：会话 {}");
+pub(super) const SESSION_TOLD: Word = Word(
+    "Grey: waiting for the device, and stopping; pale: loading; half: warm-up; full: measured steps; outlined: a failed engine \
+     start. The order within a block is random, by the seed.",
+    "灰：等待设备与停止；浅色：加载；半色：预热；全色：计量步；描边：失败的引擎启动。区组内的顺序按种子随机。",
+);
+pub(super) const SINCE_START: Word = Word(
+    "seconds since the first engine start",
+    "首次引擎启动后的秒数",
+);
+pub(super) const NOTHING_RAN: Word = Word("no engine was started.", "没有启动过引擎。");
+pub(super) const GATE: Word = Word("gate", "等待设备");
+pub(super) const LOAD: Word = Word("load", "加载");
+pub(super) const WARM_UP: Word = Word("warm-up", "预热");
+pub(super) const MEASURED: Word = Word("measured step", "计量步");
+pub(super) const PROFILED: Word = Word("profiled step", "剖析步");
+pub(super) const STOP: Word = Word("stop", "停止");
+pub(super) const FAILED: Word = Word("failed", "失败");
+
 pub(super) const EVIDENCE: Word = Word("All numbers", "全部数据");
 pub(super) const COMMAND: Word = Word("Command lines", "命令行");
 pub(super) const ENVIRONMENT: Word = Word("Environment variables", "环境变量");
@@ -242,6 +324,14 @@ const TERMS: &[(&str, &str)] = &[
     ("step", "步"),
     ("arm", "臂"),
     ("running", "运行中"),
+    ("engine starts", "引擎启动"),
+    ("gate s", "等待 s"),
+    ("warm-up s", "预热 s"),
+    ("steps s", "各步 s"),
+    ("stop s", "停止 s"),
+    ("excess K3 KL", "超出的 K3 KL"),
+    ("tok/s/user", "tok/s/用户"),
+    ("tok/s/device", "tok/s/设备"),
     ("most running", "最多运行"),
     ("time %", "时间 %"),
     ("bubble %", "气泡 %"),
