@@ -377,6 +377,18 @@ pub(crate) struct CompareArgs {
     /// Print JSON
     #[arg(long, group = "compare_format")]
     pub json: bool,
+    /// Print one page with a picture, without scripts and without anything fetched
+    #[arg(long, group = "compare_format")]
+    pub html: bool,
+    /// The language of the page
+    #[arg(
+        long,
+        value_enum,
+        value_name = "LANGUAGE",
+        default_value_t,
+        requires = "html"
+    )]
+    pub lang: Language,
 }
 
 /// `predict`. What is not said is as in the measured workload.

@@ -60,7 +60,11 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, CommandError> {
                 although_different: args.although_different,
             },
             args.max_kl,
-            format(args.markdown, false, args.json),
+            if args.html {
+                Format::Html(args.lang)
+            } else {
+                format(args.markdown, false, args.json)
+            },
         ),
         Command::Load(args) => commands::load::run(&load::options(*args, &environment())?),
         Command::Predict(args) => commands::predict::run(

@@ -8,7 +8,7 @@ use super::model::Note;
 use super::paced::{Paces, short};
 use super::unlike::not_compared;
 use super::write::Format;
-use super::{json, markdown, text};
+use super::{html, json, markdown, text};
 use crate::stats::RatioWords;
 use crate::stats::compare::{FidelityComparison, Gate, Row, SetComparison};
 use crate::stats::judged::JudgedBy;
@@ -20,7 +20,8 @@ pub(crate) fn render_sets(comparison: &SetComparison, format: Format) -> std::io
     Ok(match format {
         Format::Text { width } => text::text(sections(comparison), width),
         Format::Markdown => markdown::markdown(sections(comparison)),
-        Format::Csv | Format::Json | Format::Verl | Format::Html(_) => json::json(comparison)?,
+        Format::Html(language) => html::sets(comparison, &sections(comparison), language),
+        Format::Csv | Format::Json | Format::Verl => json::json(comparison)?,
     })
 }
 

@@ -86,7 +86,8 @@ impl Section {
 }
 
 impl Figure {
-    fn html(&self, id: &str, language: Language) -> String {
+    /// The figure as HTML. `id` is unique in the page.
+    pub(super) fn html(&self, id: &str, language: Language) -> String {
         format!(
             "<figure>{}<figcaption><b>{}.</b> {}</figcaption><details class=\"numbers\"><summary>{}</summary>{}</details></figure>\n",
             self.drawing.svg(id, &self.title, &self.caption, None),

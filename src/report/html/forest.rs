@@ -3,9 +3,10 @@
 use super::figure::{Figure, Section};
 use super::svg::{Anchor, Drawing, Margins, Scale, fill, stroke, tick_label, width};
 use super::view::View;
-use super::words;
+use super::words::{self, Language};
 use crate::report::document::Table;
 use crate::report::figures::NONE;
+use crate::stats::compare::SetComparison;
 use crate::stats::judged::JudgedBy;
 use crate::stats::{Estimate, Interval, RatioWords, SMALLEST_EFFECT};
 
@@ -31,10 +32,12 @@ const ROW: f64 = 26.0;
 /// The section with its one figure.
 pub(super) fn section(view: &View) -> Section {
     let rows = rows(view);
+    let latest = view.summary.sessions.last();
+    let smallest = latest.map_or(SMALLEST_EFFECT, |s| s.smallest_effect);
     let figures = if rows.is_empty() {
         Err(view.language.say(words::NO_COMPARISON).to_owned())
     } else {
-        Ok(vec![figure(view, &rows)])
+        Ok(vec![figure(view.language, smallest, &rows)])
     };
     Section {
         title: words::SPEED_UPS,
@@ -148,8 +151,26 @@ fn extent(rows: &[Row]) -> (f64, f64) {
     (low.max(least / 2.0) * 0.98, high.min(most * 2.0) * 1.02)
 }
 
-fn figure(view: &View, rows: &[Row]) -> Figure {
-    let language = view.language;
+/// Two result sets: NEW over BASE, cell by cell. Absent without a ratio.
+pub(super) fn of_sets(comparison: &SetComparison, language: Language) -> Option<Figure> {
+    let smallest = comparison.smallest_effect;
+    let rows = comparison.rows.iter().filter_map(|row| {
+        let estimate = row.speed_up.or(row.bound)?;
+        Some(Row::Ratio(Ratio {
+            label: row.key.to_string(),
+            series: 0,
+            twice: false,
+            bound: row.judged_by,
+            ratio: estimate.ratio,
+            interval: estimate.interval,
+            told: told(&estimate, row.judged_by, smallest),
+        }))
+    });
+    let rows: Vec<Row> = rows.collect();
+    (!rows.is_empty()).then(|| figure(language, smallest, &rows))
+}
+
+fn figure(language: Language, smallest: f64, rows: &[Row]) -> Figure {
     let texts = |of: fn(&Ratio) -> &str| {
         rows.iter().fold(0.0, |widest: f64, row| match row {
             Row::Ratio(ratio) => widest.max(width(of(ratio))),
@@ -171,11 +192,6 @@ fn figure(view: &View, rows: &[Row]) -> Figure {
         scale,
         Scale::linear(0.0, 1.0),
     );
-    let smallest = view
-        .summary
-        .sessions
-        .last()
-        .map_or(SMALLEST_EFFECT, |s| s.smallest_effect);
     let (from, to) = (drawing.x(1.0 / (1.0 + smallest)), drawing.x(1.0 + smallest));
     let (top, bottom) = (drawing.top, drawing.bottom);
     let tip = format!("{:.3}x - {:.3}x", 1.0 / (1.0 + smallest), 1.0 + smallest);

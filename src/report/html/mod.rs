@@ -18,5 +18,5 @@ mod tables;
 mod view;
 mod words;
 
-pub(super) use page::{FIRST_LINE, page, pictures};
+pub(super) use page::{FIRST_LINE, page, pictures, sets};
 pub use words::Language;

@@ -12,6 +12,7 @@ use super::{
 use crate::report::again::quoted;
 use crate::report::document;
 use crate::report::model::Summary;
+use crate::stats::compare::SetComparison;
 
 /// How a page of rollbench begins, in either language.
 pub(in crate::report) const FIRST_LINE: &str =
@@ -90,6 +91,38 @@ pub(in crate::report) fn pictures(summary: &Summary, language: Language) -> Vec<
         .collect()
 }
 
+/// Two result sets as one page.
+pub(in crate::report) fn sets(
+    comparison: &SetComparison,
+    sections: &[document::Section],
+    language: Language,
+) -> String {
+    let title = language.term("NEW over BASE");
+    let mut html = opening(title, title, language);
+    if let Some(figure) = forest::of_sets(comparison, language) {
+        html += &figure.html("sets", language);
+    }
+    for section in sections {
+        html += &tables::section(section, language);
+    }
+    html + "</main></body></html>\n"
+}
+
+/// Everything before the page's own words, and its heading.
+fn opening(title: &str, heading: &str, language: Language) -> String {
+    format!(
+        "{FIRST_LINE}\n<html lang=\"{}\"><head><meta charset=\"utf-8\">\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\
+         <meta name=\"viewport\" content=\"width=device-width\">\
+         <meta name=\"color-scheme\" content=\"light dark\"><title>{}</title>\n<style>{}</style></head>\n<body><main>\
+         <h1>{}</h1>\n",
+        language.code(),
+        escape(title),
+        style::of_page(),
+        escape(heading)
+    )
+}
+
 fn head(view: &View) -> String {
     let language = view.language;
     let mut models: Vec<&str> = Vec::new();
@@ -99,17 +132,8 @@ fn head(view: &View) -> String {
         }
     }
     let title = language.fill(words::TITLE, &[&models.join(", ")]);
-    let mut html = format!(
-        "{FIRST_LINE}\n<html lang=\"{}\"><head><meta charset=\"utf-8\">\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\
-         <meta name=\"viewport\" content=\"width=device-width\">\
-         <meta name=\"color-scheme\" content=\"light dark\"><title>{}</title>\n<style>{}</style></head>\n<body><main>\
-         <h1>{}</h1>\n<p class=\"lead\">",
-        language.code(),
-        escape(&title),
-        style::of_page(),
-        escape(language.say(words::QUESTION))
-    );
+    let mut html = opening(&title, language.say(words::QUESTION), language);
+    html.push_str("<p class=\"lead\">");
     for environment in &view.summary.environments {
         let device = match environment.devices.as_slice() {
             [] => &environment.cpu,
