@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use indexmap::IndexSet;
+
 use super::fidelity_words::{fidelity_lines, fidelity_table};
 use super::figures::{NONE, count, number, or_none, percent};
 use super::measured_on::{checkpoints, measured_on};
@@ -481,32 +483,29 @@ fn imported_table(imported: &[ImportedRow], remarks: &mut Remarks) -> Table {
 }
 
 fn warnings(summary: &Summary) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for cell in &summary.cells {
-        // Where there is a ratio it stands beside that.
-        let alone = cell.comparison.is_none() && !cell.fallbacks.is_empty();
-        let fell_back = alone.then(|| fell_back(cell));
-        for warning in cell.warnings.iter().chain(&fell_back) {
-            // What holds at all points of a sweep is said once.
-            let mut points = summary.cells.iter().filter(|other| {
-                (&other.model, &other.precision, other.mode)
-                    == (&cell.model, &cell.precision, cell.mode)
-            });
-            let everywhere = points.all(|point| {
-                point.warnings.contains(warning) || fell_back.as_ref() == Some(warning)
-            });
-            let title = if everywhere {
-                cell.name()
-            } else {
-                cell.title()
-            };
-            let line = format!("{title}: {warning}");
-            if !lines.contains(&line) {
-                lines.push(line);
+    let mut lines: IndexSet<String> = IndexSet::new();
+    let cells = &summary.cells;
+    for of_model in cells.chunk_by(|a, b| (&a.model, a.mode) == (&b.model, b.mode)) {
+        for cell in of_model {
+            // Where there is a ratio it stands beside that.
+            let alone = cell.comparison.is_none() && !cell.fallbacks.is_empty();
+            let fell_back = alone.then(|| fell_back(cell));
+            for warning in cell.warnings.iter().chain(&fell_back) {
+                // What holds at all points of a sweep is said once.
+                let mut points = of_model.iter().filter(|c| c.precision == cell.precision);
+                let everywhere = points.all(|point| {
+                    point.warnings.contains(warning) || fell_back.as_ref() == Some(warning)
+                });
+                let title = if everywhere {
+                    cell.name()
+                } else {
+                    cell.title()
+                };
+                lines.insert(format!("{title}: {warning}"));
             }
         }
     }
-    lines
+    lines.into_iter().collect()
 }
 
 /// The verdicts, a line a cell, and what else bears on them.

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use indexmap::IndexSet;
+
 use super::document::{Table, words};
 use super::figures::{NONE, or_none};
 use super::model::{CellRow, Environment, SessionRow, Summary, WorkloadRow};
@@ -11,7 +13,7 @@ use crate::workload::WorkloadSpec;
 
 /// What the weights of each cell really are, and what computes with them.
 pub(super) fn checkpoints(summary: &Summary) -> Option<Table> {
-    let mut rows: Vec<Vec<String>> = Vec::new();
+    let mut rows: IndexSet<Vec<String>> = IndexSet::new();
     for cell in &summary.cells {
         let Some(checkpoint) = &cell.checkpoint else {
             continue;
@@ -30,9 +32,7 @@ pub(super) fn checkpoints(summary: &Summary) -> Option<Table> {
             },
             or_none(checkpoint.bytes, |bytes| Bytes(bytes).to_string()),
         ];
-        if !rows.contains(&row) {
-            rows.push(row);
-        }
+        rows.insert(row);
     }
     (!rows.is_empty()).then(|| Table {
         labels: 4,
@@ -43,7 +43,7 @@ pub(super) fn checkpoints(summary: &Summary) -> Option<Table> {
             "Kernels",
             "Size",
         ]),
-        rows,
+        rows: rows.into_iter().collect(),
     })
 }
 

@@ -328,7 +328,7 @@ pub struct LeakRow {
 }
 
 /// What cells were measured on. Two engine starts with equal surroundings share one.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Environment {
     /// Host name.
     pub host: String,

@@ -1,5 +1,10 @@
 //! From what was derived of each file to the summary of the folder: order, comparisons, notes.
 
+use std::collections::HashSet;
+use std::hash::Hash;
+
+use indexmap::{IndexMap, IndexSet};
+
 use super::across;
 use super::again::{BLOCKS_FOR_VERDICTS, with_more_blocks};
 use super::derive::{Derived, DerivedCell};
@@ -10,12 +15,11 @@ use super::model::{
 use super::paced::Paces;
 use super::unlike::not_compared;
 use crate::profile::{self, Explanation, Measured, Rules};
-use crate::record::{PassedOver, Point, Session};
+use crate::record::{PassedOver, Point, Session, WorkloadInfo};
 use crate::stats::blocks::SpeedUp;
 use crate::stats::judged::{JudgedBy, Terms, compared};
 use crate::stats::tail::speed_up_by_running;
 use crate::stats::{self, Estimate, Evidence, Ratios, Soundness, Verdict, blocks};
-use crate::units::{Mode, ModelId, PrecisionId};
 
 impl Summary {
     /// Of everything that was derived, in any order.
@@ -30,12 +34,19 @@ impl Summary {
         }
         let sessions = sessions(&cells);
         sort(&mut cells, &sessions);
-        let comparisons: Vec<_> = cells.iter().map(|cell| compare(cell, &cells)).collect();
-        for (cell, comparison) in cells.iter_mut().zip(comparisons) {
+        let sets = cells
+            .iter()
+            .filter(|c| !c.row.baseline && !c.performance.blocks.is_empty())
+            .count();
+        let compared: Vec<_> = by_model(&cells)
+            .flat_map(|of_model| {
+                of_model
+                    .iter()
+                    .map(move |cell| (compare(cell, of_model, sets), why(cell, of_model)))
+            })
+            .collect();
+        for (cell, (comparison, why)) in cells.iter_mut().zip(compared) {
             cell.row.comparison = comparison;
-        }
-        let whys: Vec<_> = cells.iter().map(|cell| why(cell, &cells)).collect();
-        for (cell, why) in cells.iter_mut().zip(whys) {
             let contradicted = why
                 .as_ref()
                 .is_some_and(|why| why.verdict == Some(profile::Verdict::Contradiction));
@@ -71,12 +82,12 @@ impl Summary {
 
 /// The distinct sessions, oldest first.
 fn sessions(cells: &[DerivedCell]) -> Vec<Session> {
-    let mut sessions: Vec<Session> = Vec::new();
-    for cell in cells {
-        if sessions.iter().all(|s| s.id != cell.session.id) {
-            sessions.push(cell.session.clone());
-        }
-    }
+    let mut seen = HashSet::new();
+    let mut sessions: Vec<Session> = cells
+        .iter()
+        .filter(|cell| seen.insert(&cell.session.id))
+        .map(|cell| cell.session.clone())
+        .collect();
     sessions.sort_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id)));
     sessions
 }
@@ -98,20 +109,26 @@ fn session_row(session: &Session) -> SessionRow {
 /// Models, then modes, then points, then precisions: models and precisions in the order of declaration, as far as the
 /// sessions together tell, points by their rate and their concurrency.
 fn sort(cells: &mut [DerivedCell], sessions: &[Session]) {
-    let models: Vec<ModelId> = merged(sessions.iter().map(|s| s.matrix.models.as_slice()));
-    let precisions: Vec<PrecisionId> =
-        merged(sessions.iter().map(|s| s.matrix.precisions.as_slice()));
+    let models = merged(sessions.iter().map(|s| s.matrix.models.as_slice()));
+    let precisions = merged(sessions.iter().map(|s| s.matrix.precisions.as_slice()));
     cells.sort_by_cached_key(|cell| {
         let row = &cell.row;
         (
-            place(&models, &row.model),
+            models.get_index_of(&row.model).unwrap_or(models.len()),
             row.model.clone(),
             row.mode,
             place_of(cell),
-            place(&precisions, &row.precision),
+            precisions
+                .get_index_of(&row.precision)
+                .unwrap_or(precisions.len()),
             row.precision.clone(),
         )
     });
+}
+
+/// Sorted cells, those of a model and a mode together.
+fn by_model(cells: &[DerivedCell]) -> impl Iterator<Item = &[DerivedCell]> {
+    cells.chunk_by(|a, b| a.row.model == b.row.model && a.row.mode == b.row.mode)
 }
 
 /// The point that cells must share to be compared; one that names none was sent all at once.
@@ -119,31 +136,28 @@ fn place_of(cell: &DerivedCell) -> Point {
     cell.row.point.unwrap_or_default()
 }
 
-fn place<T: PartialEq>(order: &[T], item: &T) -> usize {
-    order.iter().position(|o| o == item).unwrap_or(order.len())
-}
-
 /// One order out of several: an item that is new goes behind the one that it follows in its own list.
-fn merged<'a, T: Clone + PartialEq + 'a>(lists: impl Iterator<Item = &'a [T]>) -> Vec<T> {
-    let mut order: Vec<T> = Vec::new();
+fn merged<'a, T: Eq + Hash + 'a>(lists: impl Iterator<Item = &'a [T]>) -> IndexSet<&'a T> {
+    let mut order: IndexSet<&T> = IndexSet::new();
     for list in lists {
-        let known = |item: &T| order.iter().position(|o| o == item);
+        if list.iter().all(|item| order.contains(item)) {
+            continue;
+        }
+        let known = |item| order.get_index_of(item);
         let mut next = list.iter().find_map(known).unwrap_or(order.len());
         for item in list {
-            if let Some(at) = order.iter().position(|o| o == item) {
-                next = at + 1;
-            } else {
-                order.insert(next, item.clone());
-                next += 1;
-            }
+            next = match order.get_index_of(item) {
+                Some(at) => at + 1,
+                None => order.insert_before(next, item).0 + 1,
+            };
         }
     }
     order
 }
 
 /// Why a cell is faster or slower than its baseline, where both were profiled.
-fn why(cell: &DerivedCell, cells: &[DerivedCell]) -> Option<Explanation> {
-    let baseline = baseline_of(cell, cells).filter(|_| !cell.row.baseline)?;
+fn why(cell: &DerivedCell, of_model: &[DerivedCell]) -> Option<Explanation> {
+    let baseline = baseline_of(cell, of_model).filter(|_| !cell.row.baseline)?;
     if cell.profiles.is_empty() || baseline.profiles.is_empty() {
         return None;
     }
@@ -156,29 +170,25 @@ fn why(cell: &DerivedCell, cells: &[DerivedCell]) -> Option<Explanation> {
     )
 }
 
-/// The baseline of the cell's model at the same point; where it was not measured there, at another one, so that the
-/// row can say so.
-fn baseline_of<'a>(cell: &DerivedCell, cells: &'a [DerivedCell]) -> Option<&'a DerivedCell> {
+/// The baseline among the cells of the same model and mode, at the same point; where it was not measured there, at
+/// another one, so that the row can say so.
+fn baseline_of<'a>(cell: &DerivedCell, of_model: &'a [DerivedCell]) -> Option<&'a DerivedCell> {
     let all = || {
-        cells.iter().filter(|other| {
-            other.row.model == cell.row.model
-                && other.row.mode == cell.row.mode
-                && other.row.precision == cell.session.matrix.baseline
-        })
+        of_model
+            .iter()
+            .filter(|other| other.row.precision == cell.session.matrix.baseline)
     };
     let here = all().find(|other| place_of(other) == place_of(cell));
     here.or_else(|| all().find(|other| !other.performance.blocks.is_empty()))
 }
 
-/// The comparison of a cell with the baseline of its model at the same point, where both have numbers.
-fn compare(cell: &DerivedCell, cells: &[DerivedCell]) -> Option<Comparison> {
-    let baseline = baseline_of(cell, cells)?;
+/// The comparison of a cell with the baseline of its model at the same point, where both have numbers. `sets` are
+/// compared in the whole summary.
+fn compare(cell: &DerivedCell, of_model: &[DerivedCell], sets: usize) -> Option<Comparison> {
+    let baseline = baseline_of(cell, of_model)?;
     // At every point: the intervals of a sweep hold together.
     let is_compared = |c: &DerivedCell| {
-        c.row.model == cell.row.model
-            && c.row.mode == cell.row.mode
-            && c.row.precision != baseline.row.precision
-            && !c.performance.blocks.is_empty()
+        c.row.precision != baseline.row.precision && !c.performance.blocks.is_empty()
     };
     if baseline.performance.blocks.is_empty() || !is_compared(cell) {
         return None;
@@ -202,7 +212,7 @@ fn compare(cell: &DerivedCell, cells: &[DerivedCell]) -> Option<Comparison> {
     if comparison.incomparable.is_some() {
         return Some(comparison);
     }
-    let comparisons = cells.iter().filter(|c| is_compared(c)).count();
+    let comparisons = of_model.iter().filter(|c| is_compared(c)).count();
     let inference = cell.session.inference;
     let reasons = reasons(baseline, cell);
     let terms = Terms {
@@ -222,7 +232,7 @@ fn compare(cell: &DerivedCell, cells: &[DerivedCell]) -> Option<Comparison> {
     match found.judged_by {
         JudgedBy::Throughput => {
             if let Some(speed_up) = found.speed_up {
-                by_throughput(&mut comparison, speed_up, baseline, cell, cells, &terms);
+                by_throughput(&mut comparison, speed_up, baseline, cell, sets, &terms);
             }
         }
         JudgedBy::Latency => comparison.latency = found.latency,
@@ -245,7 +255,7 @@ fn by_throughput(
     found: SpeedUp,
     baseline: &DerivedCell,
     cell: &DerivedCell,
-    cells: &[DerivedCell],
+    sets: usize,
     terms: &Terms,
 ) {
     let SpeedUp {
@@ -264,10 +274,6 @@ fn by_throughput(
         ratios: ratios(baseline, cell, &estimate),
         reasons: reasons(baseline, cell),
     }));
-    let sets = cells
-        .iter()
-        .filter(|c| !c.row.baseline && !c.performance.blocks.is_empty())
-        .count();
     let outliers = stats::outliers(&differences, sets);
     comparison.across_sessions = differences.is_empty();
     comparison.bootstrap = stats::bca(&differences, terms.comparisons, cell.session.seed);
@@ -364,24 +370,18 @@ fn notes(cells: &[DerivedCell], sessions: &[Session]) -> Vec<Note> {
 
 /// Models with numbers and without a baseline to compare them with.
 fn lone_models(cells: &[DerivedCell]) -> Vec<String> {
-    let mut said: Vec<(&ModelId, Mode)> = Vec::new();
-    let mut notes = Vec::new();
-    for cell in cells
-        .iter()
-        .filter(|cell| !cell.performance.blocks.is_empty())
-    {
-        let model = (&cell.row.model, cell.row.mode);
-        let compared = baseline_of(cell, cells).is_some_and(|b| !b.performance.blocks.is_empty());
-        if compared || said.contains(&model) {
-            continue;
-        }
-        said.push(model);
-        notes.push(format!(
+    let measured = |cell: &&DerivedCell| !cell.performance.blocks.is_empty();
+    let note = |of_model: &[DerivedCell]| {
+        let lone = of_model
+            .iter()
+            .filter(measured)
+            .find(|cell| !baseline_of(cell, of_model).as_ref().is_some_and(measured))?;
+        Some(format!(
             "No speed-up for {}: its baseline precision {} was not measured.",
-            cell.row.model_label, cell.session.matrix.baseline
-        ));
-    }
-    notes
+            lone.row.model_label, lone.session.matrix.baseline
+        ))
+    };
+    by_model(cells).filter_map(note).collect()
 }
 
 /// The command that gives intervals and verdicts, if the latest session compared cells in one block.
@@ -418,51 +418,48 @@ fn estimate(seconds: f64) -> String {
 
 /// Distinct surroundings, in the order in which the cells come.
 fn environments(cells: &[DerivedCell]) -> Vec<Environment> {
-    let mut distinct: Vec<Environment> = Vec::new();
+    let mut distinct: IndexMap<Environment, IndexSet<String>> = IndexMap::new();
     for environment in cells.iter().flat_map(|cell| &cell.environments) {
-        let bare = |e: &Environment| Environment {
-            cells: Vec::new(),
-            ..e.clone()
-        };
-        match distinct.iter_mut().find(|d| bare(d) == bare(environment)) {
-            Some(known) => {
-                for cell in &environment.cells {
-                    if !known.cells.contains(cell) {
-                        known.cells.push(cell.clone());
-                    }
-                }
-            }
-            None => distinct.push(environment.clone()),
-        }
+        let mut surroundings = environment.clone();
+        let measured = std::mem::take(&mut surroundings.cells);
+        distinct.entry(surroundings).or_default().extend(measured);
     }
     distinct
+        .into_iter()
+        .map(|(surroundings, cells)| Environment {
+            cells: cells.into_iter().collect(),
+            ..surroundings
+        })
+        .collect()
 }
 
+/// Distinct workloads, in the order in which the cells come.
 fn workloads(cells: &[DerivedCell]) -> Vec<WorkloadRow> {
-    let mut distinct: Vec<WorkloadRow> = Vec::new();
+    let mut distinct: IndexMap<_, (&WorkloadInfo, IndexSet<String>)> = IndexMap::new();
     for cell in cells.iter().filter(|cell| !cell.row.steps.is_empty()) {
         for (name, workload) in &cell.workloads {
-            let same = |d: &&mut WorkloadRow| {
-                d.name == *name
-                    && d.sha256 == workload.sha256
-                    && d.spec == workload.spec
-                    && d.seed == workload.seed
-            };
-            let id = cell.row.id();
-            match distinct.iter_mut().find(same) {
-                Some(known) if known.cells.contains(&id) => {}
-                Some(known) => known.cells.push(id),
-                None => distinct.push(WorkloadRow {
-                    name: name.clone(),
-                    spec: workload.spec.clone(),
-                    seed: workload.seed,
-                    sha256: workload.sha256.clone(),
-                    cells: vec![id],
-                }),
-            }
+            let which = (
+                name,
+                &workload.sha256,
+                workload.seed,
+                workload.spec.to_string(),
+            );
+            let known = distinct
+                .entry(which)
+                .or_insert_with(|| (workload, IndexSet::new()));
+            known.1.insert(cell.row.id());
         }
     }
     distinct
+        .into_iter()
+        .map(|((name, ..), (workload, cells))| WorkloadRow {
+            name: name.clone(),
+            spec: workload.spec.clone(),
+            seed: workload.seed,
+            sha256: workload.sha256.clone(),
+            cells: cells.into_iter().collect(),
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -471,7 +468,10 @@ mod tests {
 
     #[test]
     fn orders_of_several_sessions_become_one() {
-        let merge = |lists: &[&[&'static str]]| merged(lists.iter().copied());
+        let merge = |lists: &[&[&'static str]]| {
+            let order = merged(lists.iter().copied());
+            order.into_iter().copied().collect::<Vec<_>>()
+        };
         assert_eq!(
             merge(&[&["bf16", "w8a8"], &["bf16", "w8a16", "w8a8"]]),
             ["bf16", "w8a16", "w8a8"]
