@@ -193,13 +193,13 @@ fn schema(of: SchemaOf) -> Result<Exit, CommandError> {
         SchemaOf::Config => config::json_schema(),
         SchemaOf::Settings => config::reference(),
     };
-    output::data(&text).map_err(anyhow::Error::from)?;
+    output::data(&text)?;
     Ok(Exit::Done)
 }
 
 fn completions(shell: clap_complete::Shell) -> Result<Exit, CommandError> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "rollbench", &mut script);
-    output::data(&script).map_err(anyhow::Error::from)?;
+    output::data(&script)?;
     Ok(Exit::Done)
 }

@@ -4,15 +4,22 @@ use std::ffi::OsStr;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::OnceLock;
 
+use crate::error::{CommandError, Exit};
+
 /// Writes text (or CSV's bytes) to stdout. `Ok` if the reader has closed it.
-pub(crate) fn data(text: impl AsRef<[u8]>) -> io::Result<()> {
+///
+/// A stdout that takes nothing, as on a full disk, is what the environment lacks.
+pub(crate) fn data(text: impl AsRef<[u8]>) -> Result<(), CommandError> {
     let mut stdout = io::stdout().lock();
-    match stdout
+    let written = stdout
         .write_all(text.as_ref())
-        .and_then(|()| stdout.flush())
-    {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
+        .and_then(|()| stdout.flush());
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            let error = anyhow::Error::from(error).context("cannot write to stdout");
+            Err(CommandError::new(Exit::Environment, error))
+        }
+        _ => Ok(()),
     }
 }
 

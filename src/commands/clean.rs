@@ -38,7 +38,7 @@ pub(crate) fn run(yes: bool, json: bool) -> Result<Exit, CommandError> {
     } else {
         report.render()
     };
-    output::data(&text).map_err(anyhow::Error::from)?;
+    output::data(&text)?;
     Ok(if report.is_clean() {
         Exit::Done
     } else {

@@ -35,7 +35,7 @@ pub(crate) fn run(
     comparison.fidelity = fidelity(base_dir, new_dir, max_kl)?;
     comparison.max_kl = max_kl;
     let shown = render_sets(&comparison, format).map_err(anyhow::Error::from)?;
-    output::data(shown.as_bytes()).map_err(anyhow::Error::from)?;
+    output::data(shown.as_bytes())?;
     Ok(if comparison.exceeded() {
         Exit::Threshold
     } else if comparison.lost() || comparison.undecided() || !base_whole || !new_whole {

@@ -30,6 +30,6 @@ pub(crate) fn trainer(file: &Path, format: Format) -> Result<Exit, CommandError>
         return Err(CommandError::usage("there is no token in it"));
     };
     let shown = render_trainer(&numbers, format).map_err(anyhow::Error::from)?;
-    output::data(shown.as_bytes()).map_err(anyhow::Error::from)?;
+    output::data(shown.as_bytes())?;
     Ok(Exit::Done)
 }

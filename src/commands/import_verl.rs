@@ -50,7 +50,7 @@ pub(crate) fn run(
             })?;
         note(format_args!("wrote {}", out.display()));
     } else {
-        output::data(&imported.toml).map_err(anyhow::Error::from)?;
+        output::data(&imported.toml)?;
     }
     say("needed, and left open (CHECK):", &imported.open);
     say("not understood:", &imported.not_understood);

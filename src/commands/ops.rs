@@ -75,7 +75,7 @@ pub(crate) fn run(options: &Options, format: Format) -> Result<Exit, CommandErro
         linear_share: options.against.as_deref().map(linear_share).transpose()?,
     };
     let shown = render_ops(&report, format).map_err(anyhow::Error::from)?;
-    output::data(shown).map_err(anyhow::Error::from)?;
+    output::data(shown)?;
     Ok(Exit::Done)
 }
 

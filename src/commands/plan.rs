@@ -39,7 +39,7 @@ pub(crate) fn run(request: &LoadRequest, json: bool, probe: bool) -> Result<Exit
             .unwrap_or_default();
         format!("{}{answer}", plan::to_text(&plan))
     };
-    output::data(&shown).map_err(anyhow::Error::from)?;
+    output::data(&shown)?;
     nothing_runs(&plan).map_or(Ok(Exit::Done), Err)
 }
 

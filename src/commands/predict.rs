@@ -70,7 +70,7 @@ pub(crate) fn run(
         smallest_effect,
     };
     let shown = render_prediction(&prediction, format).map_err(anyhow::Error::from)?;
-    output::data(&shown).map_err(anyhow::Error::from)?;
+    output::data(&shown)?;
     let refused = prediction
         .rows
         .iter()

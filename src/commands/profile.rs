@@ -57,7 +57,7 @@ pub(crate) fn run(options: &Options, format: Format) -> Result<Exit, CommandErro
         top: options.top,
     };
     let shown = render_profile(&report, format).map_err(anyhow::Error::from)?;
-    output::data(&shown).map_err(anyhow::Error::from)?;
+    output::data(&shown)?;
     Ok(if whole { Exit::Done } else { Exit::Partial })
 }
 

@@ -24,7 +24,7 @@ pub(crate) fn run(check: bool, json: bool) -> Result<Exit, CommandError> {
     } else {
         to_table(&status)
     };
-    output::data(&text).map_err(anyhow::Error::from)?;
+    output::data(&text)?;
     Ok(if status.is_complete() {
         Exit::Done
     } else {

@@ -137,7 +137,7 @@ fn show_with(
             .map_err(|error| CommandError::new(Exit::Environment, error))?;
         note(format_args!("wrote {}", results.join(PAGE).display()));
     } else {
-        output::data(&bytes).map_err(anyhow::Error::from)?;
+        output::data(&bytes)?;
     }
     let failed = summary.imported.iter().any(|row| row.failed_cell);
     Ok(

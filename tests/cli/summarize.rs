@@ -1,5 +1,6 @@
 //! `rollbench summarize` through the real binary.
 
+use std::fs;
 use std::process::Command;
 
 use serde_json::json;
@@ -117,6 +118,30 @@ fn a_reader_that_goes_away_is_no_failure() {
         .status()
         .expect("bash runs");
     assert!(status.success(), "{status}");
+}
+
+/// `/dev/full` takes nothing, as a full disk.
+#[test]
+fn a_stdout_that_takes_nothing_is_what_the_environment_lacks() {
+    let site = site();
+    for args in [
+        &["summarize", "."][..],
+        &["completions", "bash"],
+        &["schema", "config"],
+    ] {
+        let full = fs::File::options().write(true).open("/dev/full");
+        let output = site
+            .command(args, "")
+            .stdout(full.expect("Linux has it"))
+            .output()
+            .expect("runs");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{args:?}: {stderr}");
+        assert_eq!(
+            stderr,
+            "error: cannot write to stdout\n  caused by: No space left on device (os error 28)\n"
+        );
+    }
 }
 
 /// A result of `vllm bench serve`.

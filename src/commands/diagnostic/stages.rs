@@ -53,7 +53,7 @@ impl Told {
 
     fn print(&self, text: &str) -> Result<(), CommandError> {
         if !self.json {
-            data(text).map_err(anyhow::Error::from)?;
+            data(text)?;
         }
         Ok(())
     }
@@ -61,9 +61,9 @@ impl Told {
     fn end(self) -> Result<Exit, CommandError> {
         if self.json {
             let json = self.report.json().map_err(anyhow::Error::from)?;
-            data(&json).map_err(anyhow::Error::from)?;
+            data(&json)?;
         } else {
-            data(self.report.sum_up()).map_err(anyhow::Error::from)?;
+            data(self.report.sum_up())?;
         }
         Ok(self.report.exit())
     }

@@ -49,7 +49,7 @@ async fn load(options: &LoadOptions) -> Result<Exit, CommandError> {
     } else {
         show::text(options, &points)
     };
-    output::data(&shown).map_err(anyhow::Error::from)?;
+    output::data(&shown)?;
     let exit = measured.exit();
     measured.closed?;
     summarize::write(&place.results)?;
