@@ -1,8 +1,9 @@
 //! `rollbench load` itself, as a person runs it.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -414,4 +415,35 @@ fn an_interrupted_load_keeps_what_it_has() {
     let record = record(out.path());
     assert_eq!(record.starts[0].status, StartStatus::Interrupted);
     assert!(record.starts[0].steps.len() >= 2);
+}
+
+/// Whatever it waits for: the server's models, a first token, a further one.
+#[test]
+fn ctrl_c_is_answered_at_once_whenever_it_comes() {
+    let mock = Mock::start();
+    for scenario in ["models=stall", "fault=stall", "fault=stall,at=2"] {
+        for after_ms in [0, 5, 10, 20, 40, 80, 160, 320] {
+            let out = tempfile::tempdir().expect("a folder");
+            let mut child = command(&mock, scenario, "--num-prompts 4", out.path())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("rollbench starts");
+            std::thread::sleep(Duration::from_millis(after_ms));
+            let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+            let begun = Instant::now();
+            kill(pid, Signal::SIGINT).expect("it waits");
+            let status = child.wait().expect("it ends");
+            let took = begun.elapsed();
+            // Before it listens for signals, the signal itself ends it.
+            assert!(
+                status.code() == Some(130) || status.signal() == Some(Signal::SIGINT as i32),
+                "{scenario}, {after_ms} ms: {status}"
+            );
+            assert!(
+                took < Duration::from_millis(500),
+                "{scenario}, {after_ms} ms: answered after {took:?}"
+            );
+        }
+    }
 }

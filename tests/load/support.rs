@@ -2,9 +2,6 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use rollbench::testing::load::{
@@ -12,27 +9,19 @@ use rollbench::testing::load::{
 };
 use rollbench::testing::workload::Sampling;
 
-use crate::truth::Truth;
+use crate::mock::{Server, truth::Truth};
 
-/// A running mock. It ends with the value.
+/// A running mock, which serves until the tests end.
 pub(crate) struct Mock {
-    process: Child,
     port: u16,
 }
 
 impl Mock {
     pub(crate) fn start() -> Self {
-        let mut process = Command::new(binary())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the mock starts");
-        let mut line = String::new();
-        let stdout = process.stdout.take().expect("piped");
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .expect("the mock tells its port");
-        let port = line.trim().parse().expect("a port");
-        Self { process, port }
+        let server = Server::listen().expect("a free port");
+        let port = server.port().expect("a port");
+        std::thread::spawn(|| server.serve().expect("the mock goes on"));
+        Self { port }
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -71,30 +60,6 @@ impl Mock {
         reader.read_exact(&mut body).expect("a body");
         String::from_utf8(body).expect("UTF-8")
     }
-}
-
-impl Drop for Mock {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// The mock is an example target: `cargo test` builds it, but not if only one suite is asked for.
-fn binary() -> &'static PathBuf {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--example", "mock-openai"])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status()
-            .expect("cargo runs");
-        assert!(built.success(), "the mock does not build");
-        let test = std::env::current_exe().expect("a path");
-        // target/debug/deps/load-... -> target/debug/examples/mock-openai
-        let profile = test.parent().and_then(|deps| deps.parent()).expect("deps");
-        profile.join("examples/mock-openai")
-    })
 }
 
 /// `count` requests of `tokens` tokens, told apart by the first id of their prompts.

@@ -4,8 +4,8 @@ use rollbench::testing::load::{Api, Outcome};
 use rollbench::testing::record::{ChunkTokens, Role, StepStatus, TokenTimes};
 use rollbench::testing::stats::StepMetrics;
 
+use crate::mock::truth::{TrueRequest, Truth};
 use crate::support::{Mock, assert_sound, load, requests, run};
-use crate::truth::{TrueRequest, Truth};
 
 /// How far a reported arrival may lie behind the write, where the kernel stamps arrivals: what the loopback takes,
 /// and a preemption between the server's look at the clock and its write.
