@@ -1,5 +1,6 @@
 //! Signals in mid-run: what is complete is kept, the engine is ended, and the exit code says what happened.
 
+use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -98,7 +99,7 @@ fn a_step_during_which_rollbench_was_stopped_is_measured_again() {
     let mut run = world.start(&slow(), &["--quants", "bf16"]);
     run.until_it_says("warm-up 1/1:");
     run.signal(Signal::SIGSTOP);
-    sleep(Duration::from_millis(300));
+    run.until("it is stopped", |run| is_stopped(run.pid()));
     run.signal(Signal::SIGCONT);
     one_step_again(&world, run, "tiny_bf16.json");
 }
@@ -121,19 +122,45 @@ fn stands_still(fake: &Value, args: &[&str], record: &str) {
     let world = World::new(&TWO_CELLS.replace("[run]\n", limit));
     let mut run = world.start(fake, &[&["--quants", "bf16"], args].concat());
     run.until_it_says("warm-up 1/1:");
-    sleep(Duration::from_millis(300));
     let all = world.survivors();
     for pid in &all {
         send(*pid, Signal::SIGSTOP);
     }
+    run.until("all are stopped", |_| {
+        all.iter().all(|pid| is_stopped(*pid))
+    });
+    // The standstill itself: longer than the limit.
     sleep(Duration::from_secs(3));
+    let before = naps(run.pid());
     // Before the engine: now the limit is over by the clock, and nothing has come.
     run.signal(Signal::SIGCONT);
-    sleep(Duration::from_millis(300));
+    run.until("it has looked at the clock, and waits again", |run| {
+        naps(run.pid()) > before
+    });
     for pid in &all {
         send(*pid, Signal::SIGCONT);
     }
     one_step_again(&world, run, record);
+}
+
+fn is_stopped(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // A process that has ended meanwhile stands still too.
+    stat.rsplit_once(") ")
+        .is_none_or(|(_, fields)| fields.starts_with(['T', 'Z']))
+}
+
+/// How often the process's main thread has waited of its own accord.
+fn naps(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
+    let count = status
+        .lines()
+        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    count
+        .expect("Linux tells it")
+        .trim()
+        .parse()
+        .expect("a count")
 }
 
 /// To the end of a run of one cell that stood still in its first measured step.
