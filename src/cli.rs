@@ -3,13 +3,10 @@
 
 mod load;
 mod profile;
-mod step;
 
-pub(crate) use crate::config::OnlineFlags as OnlineArgs;
 use crate::device::Platform;
 pub(crate) use load::LoadArgs;
 pub(crate) use profile::{OpsArgs, ProfileArgs};
-pub(crate) use step::{FanOutArg, StepArgs};
 
 use std::ffi::OsString;
 use std::path::PathBuf;

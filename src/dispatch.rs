@@ -7,10 +7,10 @@ use std::ffi::OsString;
 
 use clap::CommandFactory as _;
 
-use crate::cli::{Cli, Command, FanOutArg, FidelityArgs, MatrixArgs, ResumeArg, RunArgs, SchemaOf};
+use crate::cli::{Cli, Command, FidelityArgs, MatrixArgs, ResumeArg, RunArgs, SchemaOf};
 use crate::commands;
 use crate::config::declared::PROFILE;
-use crate::config::{self, FanOut, LoadRequest};
+use crate::config::{self, LoadRequest};
 use crate::device::Platform;
 use crate::error::{CommandError, Exit};
 use crate::execute::Resume;
@@ -159,13 +159,6 @@ fn resume(how: Option<ResumeArg>) -> Resume {
         None => Resume::No,
         Some(ResumeArg::Same) => Resume::Same,
         Some(ResumeArg::Force) => Resume::Force,
-    }
-}
-
-fn fan_out(how: FanOutArg) -> FanOut {
-    match how {
-        FanOutArg::Requests => FanOut::Requests,
-        FanOutArg::N => FanOut::N,
     }
 }
 

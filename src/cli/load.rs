@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{OnlineArgs, ResumeArg, StepArgs};
+use super::ResumeArg;
+use crate::config::LoadFlags;
 
 /// `load`.
 #[derive(Debug, Args)]
@@ -26,15 +27,12 @@ pub(crate) struct LoadArgs {
     #[arg(long, help_heading = "Server")]
     pub token_ids: bool,
 
-    /// What a step is.
+    /// What a step is, and how it is sent.
     #[command(flatten)]
-    pub step: StepArgs,
+    pub flags: LoadFlags,
     /// Token ids of prompts are drawn below this [default: 32000]
     #[arg(long, value_name = "SIZE", help_heading = "Workload")]
     pub vocab_size: Option<u32>,
-    /// How it is sent.
-    #[command(flatten)]
-    pub load: OnlineArgs,
 
     /// Longest wait for a first token, in seconds [default: 600]
     #[arg(long, value_name = "SECONDS", help_heading = "Measurement")]

@@ -8,7 +8,7 @@
 use serde_json::Value;
 
 use super::pacing::RATES;
-use super::setting::{Declaration, ONLINE, PREDICT, Setting, Shown};
+use super::setting::{Declaration, LOAD, PREDICT, Setting, Shown};
 use super::shapes::{
     GOODPUT_TABLE, LAYER_TABLE, LENGTHS_TABLE, MAX_TOKENS, RAMP_TEXT, SELECTION, TEXT_TABLE,
 };
@@ -63,9 +63,11 @@ settings! {
         ("--online", "Start `vllm serve` for each cell and drive it over HTTP with the streaming client: TTFT, TPOT, ITL, E2EL"),
     ]).flag("Mode", "--offline").default("offline").not_in_file();
     /// Measured steps per engine start, at each point of a sweep
-    STEPS: u32 = Setting::whole("run.steps", 1, 10_000).flag("Measurement", "--steps <K>").default("3");
+    STEPS: u32 = Setting::whole("run.steps", 1, 10_000).flag("Measurement", "--steps <K>").default("3")
+        .load_default("1");
     /// Unmeasured full steps before them
-    WARMUP: u32 = Setting::whole("run.warmup", 0, 10_000).flag("Measurement", "--warmup <K>").default("1");
+    WARMUP: u32 = Setting::whole("run.warmup", 0, 10_000).flag("Measurement", "--warmup <K>").default("1")
+        .also(LOAD);
     /// Engine starts per cell, in a seeded random order per block; 6 give an interval
     BLOCKS: u32 = Setting::whole("run.blocks", 1, 10_000).flag("Measurement", "--blocks <B>").default("1");
     /// Also start the baseline a second time in every block: the A/A difference shows what this machine can resolve
@@ -79,13 +81,14 @@ settings! {
     MAX_BLOCKS: u32 = Setting::whole("run.max_blocks", 2, 10_000).flag("Measurement", "--max-blocks <B>")
         .default("30").shown(Shown::Said);
     /// Seed of prompts, arrivals and orders
-    SEED: u64 = Setting::whole("run.seed", 0, u64::MAX as i128).flag("Measurement", "--seed <SEED>").default("0");
+    SEED: u64 = Setting::whole("run.seed", 0, u64::MAX as i128).flag("Measurement", "--seed <SEED>").default("0")
+        .also(LOAD);
     /// How samples become requests: each its own, as verl does, or one request with n
     FAN_OUT: FanOut = Setting::choice("run.fan_out", &[
         ("requests", "Each sample a request of its own"),
         ("n", "One request per prompt with n samples"),
     ]).flag("Workload", "--fan-out <HOW>")
-        .default("requests");
+        .default("requests").also(LOAD);
     /// Import vLLM once a block and fork each engine start from it, or import it anew for each
     START: Start = Setting::choice("run.start", &[
         ("warm", "Forked from an interpreter that has imported vLLM and serves one block"),
@@ -112,28 +115,28 @@ settings! {
 
     /// Requests per second, or `inf` for all at once; several make a sweep on one server
     REQUEST_RATE: Vec<Extended> = Setting::number("online.request_rate", rate).many()
-        .flag("Online load", "--request-rate <RATE>").default_words("inf").also(ONLINE).shown(Shown::Never);
+        .flag("Online load", "--request-rate <RATE>").default_words("inf").also(LOAD).shown(Shown::Never);
     /// Requests in flight at most; several make a sweep on one server
     MAX_CONCURRENCY: Vec<u32> = Setting::whole("online.max_concurrency", 1, 1_000_000).many()
-        .flag("Online load", "--max-concurrency <N>").default_words("no limit").also(ONLINE).shown(Shown::Never);
+        .flag("Online load", "--max-concurrency <N>").default_words("no limit").also(LOAD).shown(Shown::Never);
     /// Regularity of arrivals at a rate: 1 Poisson, less in bursts, more more even, `inf` equal gaps
     BURSTINESS: Extended = Setting::number("online.burstiness", burstiness).flag("Online load", "--burstiness <B>")
-        .default("1").hint("1 is a Poisson process, `inf` is equal gaps").also(ONLINE).shown(Shown::Never);
+        .default("1").hint("1 is a Poisson process, `inf` is equal gaps").also(LOAD).shown(Shown::Never);
     /// A rate that grows over the step: FROM:TO or FROM:TO:exponential, in requests per second
-    RAMP: Option<String> = Setting::own("online.ramp", RAMP_TEXT).flag("Online load", "--ramp <RAMP>").also(ONLINE)
+    RAMP: Option<String> = Setting::own("online.ramp", RAMP_TEXT).flag("Online load", "--ramp <RAMP>").also(LOAD)
         .shown(Shown::Never);
     /// Send for so many seconds instead of a number of prompts; throughput is then what is compared
     DURATION: Option<Seconds> = Setting::number("online.duration_s", seconds).flag("Online load", "--duration <SECONDS>")
-        .also(ONLINE).shown(Shown::Never);
+        .also(LOAD).shown(Shown::Never);
     /// Count requests that keep these objectives, in ms: ttft:500 tpot:50 e2el:9000
     GOODPUT: Vec<String> = Setting::own("online.goodput", GOODPUT_TABLE).many()
-        .flag("Online load", "--goodput <SLO>...").also(ONLINE).shown(Shown::Never);
+        .flag("Online load", "--goodput <SLO>...").also(LOAD).shown(Shown::Never);
     /// The endpoint: completions sends token ids (exact lengths), chat sends text (prompt lengths approximate)
     API: Api = Setting::choice("online.api", &[
         ("completions", "`/v1/completions`"),
         ("chat", "`/v1/chat/completions`"),
     ]).flag("Online load", "--api <API>")
-        .default("completions").also(ONLINE).shown(Shown::Never);
+        .default("completions").also(LOAD).shown(Shown::Never);
 
     /// Lengths shaped like those of a real rollout: fixed, gsm8k, math-4k, dapo-8k, dapo-20k, cot-32k
     PRESET: Option<String> = Setting::text("workload.preset").flag("Workload", "--workload <NAME>").also(PREDICT)
@@ -143,16 +146,16 @@ settings! {
         .also(PREDICT).shown(Shown::Never);
     /// Prompts per step
     NUM_PROMPTS: u32 = Setting::whole("workload.num_prompts", 1, 1_000_000).flag("Workload", "--num-prompts <N>")
-        .default("32").also(PREDICT);
+        .default("32").load_default("100").also(PREDICT);
     /// Samples per prompt
     N: u32 = Setting::whole("workload.n", 1, 100_000).flag("Workload", "-n --samples <N>").default("8")
-        .default_words("8; online 1").also(PREDICT);
+        .default_words("8; online 1").load_default("1").also(PREDICT);
     /// Prompt length in tokens
     INPUT_LEN: u32 = Setting::whole("workload.input_len", 1, MAX_TOKENS).flag("Workload", "--input-len <TOKENS>")
-        .default("512").also(PREDICT).shown(Shown::Said);
+        .default("512").also(PREDICT | LOAD).shown(Shown::Said);
     /// Response length in tokens, exact
     OUTPUT_LEN: u32 = Setting::whole("workload.output_len", 1, MAX_TOKENS).flag("Workload", "--output-len <TOKENS>")
-        .default("256").also(PREDICT).shown(Shown::Said);
+        .default("256").also(PREDICT | LOAD).shown(Shown::Said);
     /// Prompt lengths as a distribution
     PROMPT: Option<Lengths> = Setting::own("workload.prompt", LENGTHS_TABLE).shown(Shown::Said);
     /// Response lengths as a distribution

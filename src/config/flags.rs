@@ -7,7 +7,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::declared::ALL;
-use super::setting::{Declaration, Kind, MATRIX, ONLINE, PREDICT, Setting};
+use super::setting::{Declaration, Kind, LOAD, MATRIX, PREDICT, Setting};
 
 /// The groups of `--help`, in its order.
 const HEADINGS: [&str; 7] = [
@@ -67,8 +67,8 @@ pub(crate) struct Flags<const OF: u8>(pub(crate) Given);
 pub(crate) type MatrixFlags = Flags<MATRIX>;
 /// Those of the batch that is predicted.
 pub(crate) type BatchFlags = Flags<PREDICT>;
-/// Those of how requests are sent, for `load`.
-pub(crate) type OnlineFlags = Flags<ONLINE>;
+/// Those of the steps that `load` sends, and how.
+pub(crate) type LoadFlags = Flags<LOAD>;
 
 fn of(commands: u8) -> Vec<&'static Declaration> {
     let mut settings: Vec<_> = ALL
@@ -82,9 +82,9 @@ fn of(commands: u8) -> Vec<&'static Declaration> {
 
 impl<const OF: u8> clap::Args for Flags<OF> {
     fn augment_args(command: Command) -> Command {
-        of(OF).into_iter().fold(command, |command, setting| {
-            command.args(args(setting, OF & PREDICT == 0))
-        })
+        of(OF)
+            .into_iter()
+            .fold(command, |command, setting| command.args(args(setting, OF)))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -123,9 +123,9 @@ impl<const OF: u8> clap::FromArgMatches for Flags<OF> {
 }
 
 /// The flag of a setting; one for each choice where each has its own.
-fn args(setting: &'static Declaration, with_default: bool) -> Vec<Arg> {
+fn args(setting: &'static Declaration, of: u8) -> Vec<Arg> {
     let Kind::Either(choices) = setting.kind else {
-        return vec![arg(setting, with_default)];
+        return vec![arg(setting, of)];
     };
     let one = |(flag, help): &'static (&str, &str)| {
         let others = choices
@@ -142,7 +142,7 @@ fn args(setting: &'static Declaration, with_default: bool) -> Vec<Arg> {
     choices.iter().map(one).collect()
 }
 
-fn arg(setting: &'static Declaration, with_default: bool) -> Arg {
+fn arg(setting: &'static Declaration, of: u8) -> Arg {
     let mut arg = Arg::new(setting.key).help_heading(setting.heading);
     let mut named = false;
     let usage = setting.flag.unwrap_or_default();
@@ -181,23 +181,27 @@ fn arg(setting: &'static Declaration, with_default: bool) -> Arg {
         Kind::Whole(..) | Kind::Number(_) | Kind::Share => arg.allow_negative_numbers(true),
         _ => arg,
     };
-    let (short, long) = help(setting, with_default);
+    let (short, long) = help(setting, of);
     match long {
         Some(long) => arg.help(short).long_help(long),
         None => arg.help(short),
     }
 }
 
-/// What `-h` shows, and what `--help` shows where that is more.
-fn help(setting: &Declaration, with_default: bool) -> (String, Option<String>) {
-    let default = setting.default_words.or(match setting.kind {
+/// What `-h` shows in the commands `of`, and what `--help` shows where that is more.
+fn help(setting: &Declaration, of: u8) -> (String, Option<String>) {
+    let declared = setting.default_words.or(match setting.kind {
         Kind::Switch => None,
         _ => setting.default,
     });
+    let default = match of {
+        // What is not said is taken from the records.
+        PREDICT => None,
+        LOAD => setting.load_default.or(declared),
+        _ => declared,
+    };
     let env = setting.env.map(|name| format!(" [env: {name}]"));
-    let default = default
-        .filter(|_| with_default)
-        .map(|words| format!(" [default: {words}]"));
+    let default = default.map(|words| format!(" [default: {words}]"));
     let tail: String = [env, default].into_iter().flatten().collect();
     let text = setting.help_text();
     match text.split_once("\n\n") {

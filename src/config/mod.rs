@@ -35,10 +35,10 @@ mod tests;
 
 pub(crate) use diagnostic::ConfigErrors;
 pub(crate) use fidelity::FidelitySettings;
-pub(crate) use flags::{BatchFlags, Given, MatrixFlags, OnlineFlags};
+pub(crate) use flags::{BatchFlags, Given, LoadFlags, MatrixFlags};
 
 pub(crate) use load::load;
-pub(crate) use online::online_flags;
+pub(crate) use online::{LoadSettings, load_flags};
 pub(crate) use pacing::LoadPoint;
 pub(crate) use reference::reference;
 pub(crate) use request::LoadRequest;

@@ -4,29 +4,64 @@ use serde_json::{Value, json};
 
 use super::context::said_by_flags;
 use super::declared::{
-    API, BURSTINESS, DURATION, GOODPUT, MAX_CONCURRENCY, MODE, NUM_PROMPTS, RAMP, REQUEST_RATE,
+    API, BURSTINESS, DURATION, FAN_OUT, GOODPUT, INPUT_LEN, MAX_CONCURRENCY, MODE, N, NUM_PROMPTS,
+    OUTPUT_LEN, RAMP, REQUEST_RATE, SEED, STEPS, WARMUP,
 };
 use super::diagnostic::Diagnostics;
 use super::flags::Given;
 use super::pacing::{parse_goodput, parse_ramp};
 use super::values::{Extended, Values};
-use super::{ConfigErrors, OnlineSettings, RunSettings, Sourced};
+use super::{ConfigErrors, FanOut, OnlineSettings, RunSettings, Sourced};
 use crate::load::Limit;
 use crate::stats::Slo;
 use crate::units::Mode;
 
-/// What flags alone say, for a server that no configuration describes.
+/// What `load` sends to a server that no configuration describes, and how.
+pub(crate) struct LoadSettings {
+    pub online: OnlineSettings,
+    pub num_prompts: u32,
+    pub n: u32,
+    pub input_len: u32,
+    pub output_len: u32,
+    pub fan_out: FanOut,
+    pub steps: u32,
+    pub warmup: u32,
+    pub seed: u64,
+}
+
+/// What flags alone say.
 ///
 /// # Errors
 /// Every mistake at once.
-pub(crate) fn online_flags(flags: &Given) -> Result<OnlineSettings, ConfigErrors> {
+pub(crate) fn load_flags(flags: &Given) -> Result<LoadSettings, ConfigErrors> {
     let mut found = Diagnostics::default();
-    let values = said_by_flags(flags, &mut found);
-    let settings = settings(&values, &mut found);
+    let mut values = said_by_flags(flags, &mut found);
+    values.take_defaults_of_load();
+    one_decides(&values, &mut found);
+    let settings = LoadSettings {
+        online: settings(&values, &mut found),
+        num_prompts: values.get(&NUM_PROMPTS),
+        n: values.get(&N),
+        input_len: values.get(&INPUT_LEN),
+        output_len: values.get(&OUTPUT_LEN),
+        fan_out: values.get(&FAN_OUT),
+        steps: values.get(&STEPS),
+        warmup: values.get(&WARMUP),
+        seed: values.get(&SEED),
+    };
     if found.is_empty() {
         Ok(settings)
     } else {
         Err(found.into_errors(None))
+    }
+}
+
+/// A duration and a number of prompts are not said by flags at once.
+fn one_decides(values: &Values, found: &mut Diagnostics) {
+    if values.is_flag(&NUM_PROMPTS) && values.is_flag(&DURATION) {
+        found
+            .plain("--duration decides how many prompts are sent, and so does --num-prompts")
+            .help("leave one of them out");
     }
 }
 
@@ -48,14 +83,9 @@ pub(super) fn online(values: &mut Values, found: &mut Diagnostics) -> OnlineSett
         return OnlineSettings::default();
     }
     // A number of prompts on the command line is nearer than a duration in the file.
-    if values.is_flag(&NUM_PROMPTS) {
-        if values.is_flag(&DURATION) {
-            found
-                .plain("--duration decides how many prompts are sent, and so does --num-prompts")
-                .help("leave one of them out");
-        } else {
-            values.forget(&DURATION);
-        }
+    one_decides(values, found);
+    if values.is_flag(&NUM_PROMPTS) && !values.is_flag(&DURATION) {
+        values.forget(&DURATION);
     }
     // A flag displaces what it cannot be combined with.
     if values.is_flag(&RAMP) && !values.is_flag(&REQUEST_RATE) {

@@ -76,11 +76,14 @@ fn row(setting: &Declaration) -> String {
     if setting.commands & !MATRIX != 0 {
         flag += &also(setting.commands);
     }
-    let default = setting
+    let mut default = setting
         .default_words
         .or(setting.default)
         .unwrap_or("none")
         .to_owned();
+    if let Some(text) = setting.load_default {
+        let _ = write!(default, "; of `load` {text}");
+    }
     let help = setting.help_cell();
     format!(
         "| {key} | {flag} | {} | {default} | {help} |\n",
@@ -89,8 +92,8 @@ fn row(setting: &Declaration) -> String {
 }
 
 fn also(commands: u8) -> String {
-    use super::setting::{ONLINE, PREDICT};
-    let of = [(PREDICT, "predict"), (ONLINE, "load")];
+    use super::setting::{LOAD, PREDICT};
+    let of = [(PREDICT, "predict"), (LOAD, "load")];
     let named = of.iter().filter(|(command, _)| commands & command != 0);
     let names: Vec<String> = named.map(|(_, name)| format!("`{name}`")).collect();
     format!("; also of {}", names.join(", "))

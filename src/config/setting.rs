@@ -25,6 +25,8 @@ pub(crate) struct Declaration {
     pub default: Option<&'static str>,
     /// What help and reference say instead, where the default depends on other settings.
     pub default_words: Option<&'static str>,
+    /// The default of `load`, where it is another.
+    pub load_default: Option<&'static str>,
     /// What goes with a flag's mistake: one line.
     pub hint: Option<&'static str>,
     /// The flag's group in `--help`.
@@ -85,8 +87,8 @@ pub(crate) enum Shown {
 pub(crate) const MATRIX: u8 = 1;
 /// `predict`.
 pub(crate) const PREDICT: u8 = 2;
-/// The online flags of `load`.
-pub(crate) const ONLINE: u8 = 4;
+/// `load`.
+pub(crate) const LOAD: u8 = 4;
 
 /// A setting whose values are `T`: absent ones are `None` where `T` is an option.
 #[derive(Debug)]
@@ -105,6 +107,7 @@ impl<T> Setting<T> {
             env: None,
             default: None,
             default_words: None,
+            load_default: None,
             hint: None,
             heading: "",
             commands: MATRIX,
@@ -188,6 +191,12 @@ impl<T> Setting<T> {
     pub(super) const fn default_words(mut self, words: &'static str) -> Self {
         self.declaration.default_words = Some(words);
         self
+    }
+
+    /// Taken by `load` too, where nothing else is the default.
+    pub(super) const fn load_default(mut self, text: &'static str) -> Self {
+        self.declaration.load_default = Some(text);
+        self.also(LOAD)
     }
 
     pub(super) const fn hint(mut self, hint: &'static str) -> Self {

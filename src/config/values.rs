@@ -129,6 +129,21 @@ impl Values {
         }
     }
 
+    /// Says what holds in `load` where nobody says anything.
+    pub(super) fn take_defaults_of_load(&mut self) {
+        for setting in ALL {
+            // A test reads every default.
+            let read = setting.load_default.map(|text| setting.read_text("", text));
+            if let Some(Ok(value)) = read {
+                self.said.entry(setting.key).or_insert(Said {
+                    value,
+                    origin: Origin::Default,
+                    span: None,
+                });
+            }
+        }
+    }
+
     pub(super) fn forget<T>(&mut self, setting: &Setting<T>) {
         self.said.shift_remove(setting.declaration.key);
     }

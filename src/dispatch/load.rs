@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::cli::LoadArgs;
 use crate::commands::load::LoadOptions;
-use crate::config::{FanOut, online_flags};
+use crate::config::{LoadSettings, load_flags};
 use crate::error::CommandError;
 use crate::load::Timeouts;
 use crate::workload::{Vocabulary, WorkloadSpec};
@@ -23,26 +23,23 @@ pub(super) fn options(
 ) -> Result<LoadOptions, CommandError> {
     let key = ["OPENAI_API_KEY", "VLLM_API_KEY"];
     let api_key = key.iter().find_map(|name| env.get(*name)).cloned();
-    let online = online_flags(&args.load.0)?;
-    let step = args.step;
-    if online.duration.is_some() && step.num_prompts.is_some() {
-        return Err(CommandError::usage(
-            "--duration decides how many prompts are sent, and so does --num-prompts",
-        )
-        .hint("leave one of them out"));
-    }
+    let LoadSettings {
+        online,
+        num_prompts,
+        n,
+        input_len,
+        output_len,
+        fan_out,
+        steps,
+        warmup,
+        seed,
+    } = load_flags(&args.flags.0)?;
     let num_prompts = match online.duration {
         Some(_) => PROMPTS_A_BATCH,
-        None => step.num_prompts.unwrap_or(100),
+        None => num_prompts,
     };
-    let spec = WorkloadSpec::fixed(
-        num_prompts,
-        step.n.unwrap_or(1),
-        step.input_len.unwrap_or(512),
-        step.output_len.unwrap_or(256),
-    );
+    let spec = WorkloadSpec::fixed(num_prompts, n, input_len, output_len);
     spec.check().map_err(CommandError::usage)?;
-    let fan_out = step.fan_out.map_or(FanOut::Requests, super::fan_out);
     let defaults = Timeouts::default();
     let timeout =
         |flag, given: Option<f64>, default| given.map_or(Ok(default), |value| seconds(flag, value));
@@ -67,10 +64,6 @@ pub(super) fn options(
         .out
         .or_else(|| env.get("BENCH_BASE_DIR").map(PathBuf::from))
         .unwrap_or_else(|| PathBuf::from("."));
-    let steps = step.steps.unwrap_or(1);
-    if steps == 0 {
-        return Err(CommandError::usage("--steps has to be at least 1"));
-    }
     Ok(LoadOptions {
         url: args.url,
         online,
@@ -90,9 +83,9 @@ pub(super) fn options(
             size: args.vocab_size.unwrap_or(32_000),
             special: (0..256).collect(),
         },
-        seed: step.seed.unwrap_or(0),
+        seed,
         steps,
-        warmup: step.warmup.unwrap_or(1),
+        warmup,
         timeouts,
         label,
         out,
@@ -206,6 +199,9 @@ mod tests {
             "--num-prompts 0",
             "--output-len 0",
             "--steps 0",
+            "--num-prompts -1",
+            "-n 4294967296",
+            "--duration 5 --num-prompts 5 --max-concurrency 1",
         ]
         .map(|flags| {
             format!(
@@ -254,11 +250,19 @@ mod tests {
         --label a_b
           error: --label: `a_b` is not an id: use letters, digits, `.`, `+` and `-`
         --num-prompts 0
-          error: num_prompts must be at least 1
+          error: --num-prompts 0: must be at least 1
         --output-len 0
-          error: response lengths: a length must be at least 1 token, not 0
+          error: --output-len 0: must be at least 1
         --steps 0
-          error: --steps has to be at least 1
+          error: --steps 0: must be at least 1
+        --num-prompts -1
+          error: --num-prompts -1: must be at least 1
+        -n 4294967296
+          error: -n 4294967296: must be from 1 to 100000
+        --duration 5 --num-prompts 5 --max-concurrency 1
+          error: --duration decides how many prompts are sent, and so does --num-prompts
+           |
+           = help: leave one of them out
         ");
     }
 }
