@@ -12,7 +12,7 @@ use crate::record::{Leak, redact};
 
 /// What was found, and what was done.
 #[derive(Debug, Serialize)]
-struct Report {
+struct Cleaned {
     #[serde(flatten)]
     found: Leftovers,
     /// Engines that rollbench did not start.
@@ -26,7 +26,7 @@ struct Report {
 pub(crate) fn run(yes: bool, json: bool) -> Result<Exit, CommandError> {
     let found = leftovers();
     let ended: Option<Vec<Leak>> = yes.then(|| found.dead.iter().flat_map(DeadRun::end).collect());
-    let report = Report {
+    let report = Cleaned {
         found,
         others: others(is_engine),
         ended,
@@ -54,7 +54,7 @@ fn is_engine(name: &str, command: &str) -> bool {
         })
 }
 
-impl Report {
+impl Cleaned {
     fn is_clean(&self) -> bool {
         match &self.ended {
             Some(ended) => ended.iter().all(|leak| leak.ended),
@@ -201,8 +201,8 @@ mod tests {
         }
     }
 
-    fn report() -> Report {
-        Report {
+    fn report() -> Cleaned {
+        Cleaned {
             found: Leftovers {
                 dead: vec![DeadRun {
                     id: "0a1b2c3d4e5f".into(),
@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn nothing_left_is_said_so() {
-        let report = Report {
+        let report = Cleaned {
             found: Leftovers::default(),
             others: Vec::new(),
             ended: None,

@@ -39,7 +39,7 @@ pub(super) struct Causes {
     /// Exceptions that only follow from another one.
     pub(super) wrappers: Vec<Pattern>,
     /// In the order in which they are tried.
-    pub(super) row: Vec<Row>,
+    pub(super) row: Vec<KnownCause>,
     /// How a process died that says nothing.
     pub(super) signal: Vec<Signal>,
 }
@@ -47,7 +47,7 @@ pub(super) struct Causes {
 /// One known failure; `causes.toml` says what the fields mean.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Row {
+pub(super) struct KnownCause {
     line: Pattern,
     also: Option<Pattern>,
     #[serde(default)]
@@ -70,7 +70,7 @@ pub(super) struct Signal {
     pub(super) hint: String,
 }
 
-impl Row {
+impl KnownCause {
     /// The first of `lines` that it is for, and what it found there. What it wants beside it is looked for in all.
     pub(super) fn find<'a>(&self, lines: &[&'a str]) -> Option<(&'a str, Captures<'a>)> {
         let found = lines

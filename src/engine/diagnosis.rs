@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::causes::{CAUSES, Row, fill};
+use super::causes::{CAUSES, KnownCause, fill};
 use super::log::parse_line;
 use super::traceback::Traceback;
 use crate::record::ExitStatus;
@@ -75,7 +75,7 @@ fn root<'t, 'a>(tracebacks: &'t [Traceback<'a>]) -> Option<&'t Traceback<'a>> {
 }
 
 /// The first row of the table that is for one of the lines; the telling ones come before the vague ones.
-fn known(lines: &[&str], vllm: &str) -> Option<(&'static Row, Diagnosis)> {
+fn known(lines: &[&str], vllm: &str) -> Option<(&'static KnownCause, Diagnosis)> {
     let rows = || CAUSES.row.iter();
     rows()
         .filter(|row| !row.vague)

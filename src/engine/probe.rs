@@ -111,7 +111,7 @@ impl ProbeError {
 
 /// What is found without importing vLLM.
 #[derive(Debug, Serialize, Deserialize)]
-struct Found {
+struct Installed {
     installed: bool,
     python: String,
     #[serde(flatten)]
@@ -126,7 +126,7 @@ pub(crate) async fn probe(
     cache: &Path,
 ) -> Result<Probe, ProbeError> {
     fs::create_dir_all(cache).map_err(PathError::on("create", cache))?;
-    let found: Found = ask(python, env, cache, "found").await?;
+    let found: Installed = ask(python, env, cache, "found").await?;
     if !found.installed {
         return Err(ProbeError::NoVllm {
             python: python.to_owned(),
@@ -151,7 +151,7 @@ pub(crate) async fn probe(
 }
 
 /// An installation: the interpreter, what it found, and the variables that choose what it finds.
-fn key(python: &Path, env: &BTreeMap<String, String>, found: &Found) -> String {
+fn key(python: &Path, env: &BTreeMap<String, String>, found: &Installed) -> String {
     let changed = fs::metadata(python).and_then(|m| m.modified()).ok();
     let mut hash = Sha256::new();
     hash.update(format!("{SCRIPT}\n{}\n{changed:?}\n", python.display()));

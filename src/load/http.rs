@@ -60,7 +60,7 @@ pub enum HttpError {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum Awaited {
     Head,
     /// So many bytes are still to come.
     Counted(u64),
@@ -79,19 +79,21 @@ enum State {
 /// Decodes one response after another.
 #[derive(Debug)]
 pub struct ResponseDecoder {
-    state: State,
+    state: Awaited,
 }
 
 impl Default for ResponseDecoder {
     fn default() -> Self {
-        Self { state: State::Head }
+        Self {
+            state: Awaited::Head,
+        }
     }
 }
 
 impl ResponseDecoder {
     /// Makes ready for the next response on the same connection.
     pub fn reset(&mut self) {
-        self.state = State::Head;
+        self.state = Awaited::Head;
     }
 
     /// The next piece in `input`, and how many bytes of it are used up. [`Decoded::NeedMore`] uses up none.
@@ -100,64 +102,64 @@ impl ResponseDecoder {
         loop {
             let rest = &input[used..];
             match self.state {
-                State::Head => match self.head(rest)? {
+                Awaited::Head => match self.head(rest)? {
                     None => return Ok((used, Decoded::NeedMore)),
                     // 100 Continue and the like announce the real head.
                     Some((length, head)) if head.status < 200 => {
                         used += length;
-                        self.state = State::Head;
+                        self.state = Awaited::Head;
                     }
                     Some((length, head)) => return Ok((used + length, Decoded::Head(head))),
                 },
-                State::Counted(0) => self.state = State::Done,
-                State::Counted(left) => {
+                Awaited::Counted(0) => self.state = Awaited::Done,
+                Awaited::Counted(left) => {
                     let Some(data) = at_most(rest, left) else {
                         return Ok((used, Decoded::NeedMore));
                     };
-                    self.state = State::Counted(left - data.len() as u64);
+                    self.state = Awaited::Counted(left - data.len() as u64);
                     return Ok((used + data.len(), Decoded::Data(data)));
                 }
-                State::ChunkHeader => {
+                Awaited::ChunkHeader => {
                     let Some((length, line)) = line(rest)? else {
                         return Ok((used, Decoded::NeedMore));
                     };
                     used += length;
                     self.state = match chunk_length(line)? {
-                        0 => State::Trailer,
-                        length => State::Chunk(length),
+                        0 => Awaited::Trailer,
+                        length => Awaited::Chunk(length),
                     };
                 }
-                State::Chunk(left) => {
+                Awaited::Chunk(left) => {
                     let Some(data) = at_most(rest, left) else {
                         return Ok((used, Decoded::NeedMore));
                     };
                     self.state = match left - data.len() as u64 {
-                        0 => State::ChunkEnd,
-                        left => State::Chunk(left),
+                        0 => Awaited::ChunkEnd,
+                        left => Awaited::Chunk(left),
                     };
                     return Ok((used + data.len(), Decoded::Data(data)));
                 }
-                State::ChunkEnd => {
+                Awaited::ChunkEnd => {
                     match rest {
                         [b'\r', b'\n', ..] => used += 2,
                         [b'\n', ..] => used += 1,
                         [] | [b'\r'] => return Ok((used, Decoded::NeedMore)),
                         _ => return Err(HttpError::ChunkEnd),
                     }
-                    self.state = State::ChunkHeader;
+                    self.state = Awaited::ChunkHeader;
                 }
-                State::Trailer => {
+                Awaited::Trailer => {
                     let Some((length, line)) = line(rest)? else {
                         return Ok((used, Decoded::NeedMore));
                     };
                     used += length;
                     if line.is_empty() {
-                        self.state = State::Done;
+                        self.state = Awaited::Done;
                     }
                 }
-                State::UntilClose if rest.is_empty() => return Ok((used, Decoded::NeedMore)),
-                State::UntilClose => return Ok((input.len(), Decoded::Data(rest))),
-                State::Done => return Ok((used, Decoded::End)),
+                Awaited::UntilClose if rest.is_empty() => return Ok((used, Decoded::NeedMore)),
+                Awaited::UntilClose => return Ok((input.len(), Decoded::Data(rest))),
+                Awaited::Done => return Ok((used, Decoded::End)),
             }
         }
     }
@@ -165,7 +167,7 @@ impl ResponseDecoder {
     /// The peer has closed its side: whether that was a proper end of the response.
     pub fn closed(&self) -> Result<(), HttpError> {
         match self.state {
-            State::UntilClose | State::Done => Ok(()),
+            Awaited::UntilClose | Awaited::Done => Ok(()),
             _ => Err(HttpError::ClosedEarly),
         }
     }
@@ -224,12 +226,12 @@ impl ResponseDecoder {
             }
         }
         self.state = match (chunked, content_length) {
-            _ if matches!(status, 100..=199 | 204 | 304) => State::Done,
-            (true, _) => State::ChunkHeader,
-            (false, Some(length)) => State::Counted(length),
+            _ if matches!(status, 100..=199 | 204 | 304) => Awaited::Done,
+            (true, _) => Awaited::ChunkHeader,
+            (false, Some(length)) => Awaited::Counted(length),
             (false, None) => {
                 head.keep_alive = false;
-                State::UntilClose
+                Awaited::UntilClose
             }
         };
         Ok(Some((length, head)))

@@ -27,7 +27,7 @@ pub(super) struct Interpreter {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Answer {
+struct Reply {
     pid: Option<u32>,
     reason: Option<String>,
     spawned: Vec<String>,
@@ -92,7 +92,7 @@ impl Interpreter {
     }
 
     /// The next answer; absent once it is gone.
-    async fn answer(&mut self) -> Option<Answer> {
+    async fn answer(&mut self) -> Option<Reply> {
         loop {
             if let Some(answer) = take_line(&mut self.buffer) {
                 return answer.ok();

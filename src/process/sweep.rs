@@ -21,17 +21,17 @@ pub(super) struct Sweeper {
     begun: Instant,
     /// The last round in which something else than a tracker was alive.
     busy: Instant,
-    found: HashMap<(u32, u64), Found>,
+    found: HashMap<(u32, u64), Stray>,
 }
 
 #[derive(Debug)]
-struct Found {
+struct Stray {
     stat: Stat,
     command: String,
     killed: bool,
 }
 
-impl Found {
+impl Stray {
     fn is_tracker(&self) -> bool {
         self.command.contains("multiprocessing.resource_tracker")
     }
@@ -55,7 +55,7 @@ impl Sweeper {
             .filter(|stat| !stat.is_dead())
             .map(|stat| {
                 let key = (stat.pid, stat.start_ticks);
-                self.found.entry(key).or_insert_with(|| Found {
+                self.found.entry(key).or_insert_with(|| Stray {
                     stat: stat.clone(),
                     command: stat.command(),
                     killed: false,

@@ -14,7 +14,7 @@ const AHEAD: usize = 4;
 
 /// Bytes from `start` on are not used up yet; what precedes them is gone when more is read.
 pub(super) struct Window {
-    source: Source,
+    source: Stream,
     buffer: Vec<u8>,
     start: usize,
     /// Where `buffer` begins in the (inflated) file.
@@ -23,7 +23,7 @@ pub(super) struct Window {
     ended: Option<Result<(), String>>,
 }
 
-enum Source {
+enum Stream {
     Plain(Box<dyn Read>),
     Inflated(Receiver<io::Result<Vec<u8>>>),
 }
@@ -43,7 +43,7 @@ impl Window {
         let head = io::Cursor::new(magic).take(have as u64);
         let whole = head.chain(file);
         Ok(if magic == [0x1f, 0x8b] {
-            Self::over(Source::Inflated(inflate(whole)))
+            Self::over(Stream::Inflated(inflate(whole)))
         } else {
             Self::read(whole)
         })
@@ -51,10 +51,10 @@ impl Window {
 
     /// Plain bytes.
     pub(super) fn read(reader: impl Read + 'static) -> Self {
-        Self::over(Source::Plain(Box::new(reader)))
+        Self::over(Stream::Plain(Box::new(reader)))
     }
 
-    fn over(source: Source) -> Self {
+    fn over(source: Stream) -> Self {
         Self {
             source,
             buffer: Vec::new(),
@@ -89,7 +89,7 @@ impl Window {
         self.start = 0;
         let had = self.buffer.len();
         let read = match &mut self.source {
-            Source::Plain(reader) => {
+            Stream::Plain(reader) => {
                 self.buffer.resize(had + BLOCK, 0);
                 let read = loop {
                     match reader.read(&mut self.buffer[had..]) {
@@ -101,7 +101,7 @@ impl Window {
                     .truncate(had + read.as_ref().copied().unwrap_or(0));
                 read
             }
-            Source::Inflated(blocks) => match blocks.recv() {
+            Stream::Inflated(blocks) => match blocks.recv() {
                 Ok(Ok(block)) => {
                     self.buffer.extend_from_slice(&block);
                     Ok(block.len())
@@ -202,7 +202,7 @@ mod tests {
         let mut two = gz(&text);
         two.extend(gz(b"tail"));
         let inflate_all = |bytes: Vec<u8>| {
-            all(Window::over(Source::Inflated(inflate(io::Cursor::new(
+            all(Window::over(Stream::Inflated(inflate(io::Cursor::new(
                 bytes,
             )))))
         };

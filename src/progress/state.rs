@@ -13,22 +13,22 @@ pub(crate) struct State {
     now_ns: u64,
     planned_starts: u32,
     planned_s: Option<f64>,
-    start: Option<Start>,
+    start: Option<StartNow>,
     ended_starts: u32,
     ended_ns: u64,
 }
 
 #[derive(Debug)]
-struct Start {
+struct StartNow {
     number: u32,
     begun_ns: u64,
     phase: Option<(Phase, u64)>,
     doing: Option<String>,
-    step: Option<Step>,
+    step: Option<StepNow>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Step {
+struct StepNow {
     role: Role,
     number: u32,
     of: u32,
@@ -65,7 +65,7 @@ impl State {
             }
             Event::CellSkipped { skip } => Some(format!("{place}skipped: {skip}")),
             Event::StartBegun { number, .. } => {
-                self.start = Some(Start {
+                self.start = Some(StartNow {
                     number: *number,
                     begun_ns: now,
                     phase: None,
@@ -100,7 +100,7 @@ impl State {
                 sequences,
                 ..
             } => {
-                let step = Step {
+                let step = StepNow {
                     role: *role,
                     number: *number,
                     of: *of,

@@ -10,7 +10,7 @@ use super::unlike::not_compared;
 use super::write::Format;
 use super::{html, json, markdown, text};
 use crate::stats::RatioWords;
-use crate::stats::compare::{FidelityComparison, Gate, Row, SetComparison};
+use crate::stats::compare::{Decision, FidelityComparison, Row, SetComparison};
 use crate::stats::judged::JudgedBy;
 use crate::stats::mismatch::Measured;
 use crate::units::CellId;
@@ -93,9 +93,9 @@ fn fidelity(row: &FidelityComparison) -> String {
     };
     let gate = match row.gate {
         None => "",
-        Some(Gate::Passed) => ": within --max-kl",
-        Some(Gate::Exceeded) => ": beyond --max-kl",
-        Some(Gate::Undecided) => {
+        Some(Decision::Passed) => ": within --max-kl",
+        Some(Decision::Exceeded) => ": beyond --max-kl",
+        Some(Decision::Undecided) => {
             ": undecided by --max-kl, more tokens would tell (--fidelity-tokens)"
         }
     };
@@ -197,10 +197,10 @@ fn threshold(comparison: &SetComparison, limit: f64) -> String {
         let names: Vec<String> = rows.map(|r| r.key.to_string()).collect();
         (!names.is_empty()).then(|| names.join(", "))
     };
-    let undecided = at(Gate::Undecided)
+    let undecided = at(Decision::Undecided)
         .map(|cells| format!(" Undecided (no interval, not valid, or not compared): {cells}."))
         .unwrap_or_default();
-    match (at(Gate::Exceeded), at(Gate::Passed)) {
+    match (at(Decision::Exceeded), at(Decision::Passed)) {
         (Some(slower), _) => format!("Slower by more than {percent} %: {slower}.{undecided}"),
         (None, Some(_)) if undecided.is_empty() => {
             format!("No cell is slower by more than {percent} %.")
@@ -215,7 +215,7 @@ fn threshold(comparison: &SetComparison, limit: f64) -> String {
 /// The commands that would decide what the threshold could not, each once.
 fn to_decide(comparison: &SetComparison) -> Vec<Note> {
     let mut sides: Vec<(Option<String>, Vec<&str>)> = Vec::new();
-    let undecided = |row: &&Row| row.gate == Some(Gate::Undecided);
+    let undecided = |row: &&Row| row.gate == Some(Decision::Undecided);
     for row in comparison.rows.iter().filter(undecided) {
         for (side, argv) in ["BASE", "NEW"].into_iter().zip(&row.argv) {
             let is_load = argv.get(1).is_some_and(|command| command == "load");

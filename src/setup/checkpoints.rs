@@ -30,8 +30,8 @@ pub(crate) async fn make(
     fs::write(&script, SCRIPT).map_err(PathError::on("write", &script))?;
     for &kind in kinds {
         let source = match kind {
-            DemoCheckpoint::Bf16 => Source::fetch(paths, installer, runner).await?,
-            _ => Source {
+            DemoCheckpoint::Bf16 => Original::fetch(paths, installer, runner).await?,
+            _ => Original {
                 weights: paths.checkpoint(DemoCheckpoint::Bf16),
                 tools: None,
             },
@@ -42,13 +42,13 @@ pub(crate) async fn make(
 }
 
 /// What a checkpoint is made from.
-struct Source {
+struct Original {
     weights: PathBuf,
     /// A throw-away folder of Python packages.
     tools: Option<PathBuf>,
 }
 
-impl Source {
+impl Original {
     /// Downloads the model. It and the packages that read it go into the scratch folder, not into vLLM's environment.
     async fn fetch(
         paths: &Paths,
@@ -77,7 +77,7 @@ impl Source {
 async fn make_one(
     paths: &Paths,
     kind: DemoCheckpoint,
-    source: &Source,
+    source: &Original,
     script: &Path,
     runner: &mut Runner<'_>,
 ) -> Result<(), SetupError> {

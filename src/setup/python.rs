@@ -119,7 +119,7 @@ impl Search {
     }
 }
 
-struct Answer {
+struct PythonFacts {
     /// For people.
     version: String,
     minor: Option<u32>,
@@ -127,14 +127,14 @@ struct Answer {
     lacks: Option<String>,
 }
 
-impl Answer {
+impl PythonFacts {
     fn suits(&self) -> bool {
         self.minor.is_some_and(|minor| (11..=13).contains(&minor))
     }
 }
 
 /// Asks the interpreter; else says in words what it did instead, after its name.
-async fn ask(python: &Path) -> Result<Answer, String> {
+async fn ask(python: &Path) -> Result<PythonFacts, String> {
     let asked = tokio::process::Command::new(python)
         .args(["-E", "-s", "-c", ASK])
         .stdin(Stdio::null())
@@ -149,7 +149,7 @@ async fn ask(python: &Path) -> Result<Answer, String> {
     match words.as_slice() {
         // A pyenv shim without a version behind it, for one.
         _ if !output.status.success() => Err(format!("does not run ({})", output.status)),
-        [kind, major, minor, micro, lacks @ ..] => Ok(Answer {
+        [kind, major, minor, micro, lacks @ ..] => Ok(PythonFacts {
             version: format!("{kind} {major}.{minor}.{micro}"),
             minor: (*kind == "cpython" && *major == "3")
                 .then(|| minor.parse().ok())

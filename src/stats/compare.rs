@@ -74,7 +74,7 @@ pub(crate) struct FidelityComparison {
     pub base: Option<Measured>,
     pub new: Option<Measured>,
     /// What the limit says of the new set; absent without one.
-    pub gate: Option<Gate>,
+    pub gate: Option<Decision>,
 }
 
 /// One cell in both sets.
@@ -113,7 +113,7 @@ pub(crate) struct Row {
     pub moved: Option<String>,
     /// What the threshold says of it; absent without one, and where the base set did not measure the cell.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub gate: Option<Gate>,
+    pub gate: Option<Decision>,
     /// Whether it is slower by more than the threshold.
     pub exceeds: bool,
     /// The command lines of the two sessions.
@@ -124,7 +124,7 @@ pub(crate) struct Row {
 /// What a threshold says of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Gate {
+pub(crate) enum Decision {
     /// Not slower by more than the threshold.
     Passed,
     /// Slower by more, and its interval excludes 1.
@@ -244,7 +244,7 @@ pub(crate) fn compare(
 impl SetComparison {
     /// Whether a cell is slower by more than the threshold.
     pub(crate) fn exceeded(&self) -> bool {
-        let too_far = |row: &FidelityComparison| row.gate == Some(Gate::Exceeded);
+        let too_far = |row: &FidelityComparison| row.gate == Some(Decision::Exceeded);
         self.rows.iter().any(|row| row.exceeds) || self.fidelity.iter().any(too_far)
     }
 
@@ -259,7 +259,7 @@ impl SetComparison {
     /// looked at nothing has not passed.
     pub(crate) fn undecided(&self) -> bool {
         let mut gates = self.rows.iter().filter_map(|row| row.gate).peekable();
-        let passed = |row: &FidelityComparison| row.gate == Some(Gate::Passed);
+        let passed = |row: &FidelityComparison| row.gate == Some(Decision::Passed);
         if self.max_kl.is_some() && (self.fidelity.is_empty() || !self.fidelity.iter().all(passed))
         {
             return true;
@@ -267,7 +267,7 @@ impl SetComparison {
         self.fail_above.is_some()
             && (!self.only_base.is_empty()
                 || gates.peek().is_none()
-                || gates.any(|gate| gate == Gate::Undecided))
+                || gates.any(|gate| gate == Decision::Undecided))
     }
 }
 
@@ -348,7 +348,7 @@ fn row(key: &Key, base: &CellRecord, new: &CellRecord, comparisons: usize, rules
     let base_tok_s = output_throughput(base);
     let gate = rules.fail_above.filter(|_| base_tok_s.is_some());
     let gate = gate.map(|limit| match (sound, found.judged_by) {
-        (false, _) => Gate::Undecided,
+        (false, _) => Decision::Undecided,
         (true, JudgedBy::Latency) => gate_of_all(&found.latency, limit),
         (true, by) => gate_of(by_makespan, by, limit),
     });
@@ -366,7 +366,7 @@ fn row(key: &Key, base: &CellRecord, new: &CellRecord, comparisons: usize, rules
         unlike,
         moved: moved(base, new),
         gate,
-        exceeds: gate == Some(Gate::Exceeded),
+        exceeds: gate == Some(Decision::Exceeded),
         argv: [base, new].map(|record| record.session.argv.clone()),
     }
 }
@@ -388,33 +388,33 @@ fn moved(base: &CellRecord, new: &CellRecord) -> Option<String> {
 }
 
 /// What a threshold of `limit` says of a ratio, or of a bound of one; absent where there is none.
-fn gate_of(ratio: Option<Estimate>, by: JudgedBy, limit: f64) -> Gate {
+fn gate_of(ratio: Option<Estimate>, by: JudgedBy, limit: f64) -> Decision {
     let Some((estimate, interval)) = ratio.and_then(|e| Some((e, e.interval?))) else {
-        return Gate::Undecided;
+        return Decision::Undecided;
     };
     let allowed = 1.0 / (1.0 + limit);
     match by {
         // It may be much faster than that, or slower.
-        JudgedBy::AtLeast if interval.low < allowed => Gate::Undecided,
-        JudgedBy::AtLeast => Gate::Passed,
-        _ if estimate.ratio < allowed && interval.high < 1.0 => Gate::Exceeded,
-        JudgedBy::AtMost => Gate::Undecided,
-        _ => Gate::Passed,
+        JudgedBy::AtLeast if interval.low < allowed => Decision::Undecided,
+        JudgedBy::AtLeast => Decision::Passed,
+        _ if estimate.ratio < allowed && interval.high < 1.0 => Decision::Exceeded,
+        JudgedBy::AtMost => Decision::Undecided,
+        _ => Decision::Passed,
     }
 }
 
 /// One latency that is too slow is too much; one without an interval decides nothing.
-fn gate_of_all(latency: &[LatencyRatio], limit: f64) -> Gate {
-    let gates: Vec<Gate> = latency
+fn gate_of_all(latency: &[LatencyRatio], limit: f64) -> Decision {
+    let gates: Vec<Decision> = latency
         .iter()
         .map(|ratio| gate_of(Some(ratio.estimate), JudgedBy::Latency, limit))
         .collect();
-    if gates.contains(&Gate::Exceeded) {
-        Gate::Exceeded
-    } else if gates.is_empty() || gates.contains(&Gate::Undecided) {
-        Gate::Undecided
+    if gates.contains(&Decision::Exceeded) {
+        Decision::Exceeded
+    } else if gates.is_empty() || gates.contains(&Decision::Undecided) {
+        Decision::Undecided
     } else {
-        Gate::Passed
+        Decision::Passed
     }
 }
 
@@ -650,7 +650,7 @@ mod tests {
                 RULES,
             )
             .expect("common cells");
-            assert_eq!(found.rows[0].gate, Some(Gate::Undecided));
+            assert_eq!(found.rows[0].gate, Some(Decision::Undecided));
             assert!(!found.exceeded() && found.undecided());
             assert_eq!(found.rows[0].judgement, Some(Judgement::NoInterval));
         }
@@ -661,7 +661,7 @@ mod tests {
         let mut new = set(2.0);
         new[0].starts[0].split = true;
         let found = compare(&set(1.0), &new, RULES).expect("common cells");
-        assert_eq!(found.rows[0].gate, Some(Gate::Undecided));
+        assert_eq!(found.rows[0].gate, Some(Decision::Undecided));
         assert_eq!(found.rows[0].judgement, None);
         assert!(!found.exceeded() && found.undecided());
     }

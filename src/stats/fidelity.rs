@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{Binomial, DiscreteCDF as _};
 
-use super::compare::Gate;
+use super::compare::Decision;
 use super::mismatch::Measured;
 
 /// Limits of the excess of `k3_kl` over the floor, in nats a token.
@@ -60,11 +60,11 @@ impl FidelityVerdict {
 }
 
 /// What a limit on the excess says: the interval decides, and without one nothing does.
-pub(crate) fn fidelity_gate(excess: Option<&Measured>, limit: f64) -> Gate {
+pub(crate) fn fidelity_gate(excess: Option<&Measured>, limit: f64) -> Decision {
     match excess.and_then(|excess| excess.interval) {
-        Some([_, high]) if high <= limit => Gate::Passed,
-        Some([low, _]) if low > limit => Gate::Exceeded,
-        _ => Gate::Undecided,
+        Some([_, high]) if high <= limit => Decision::Passed,
+        Some([low, _]) if low > limit => Decision::Exceeded,
+        _ => Decision::Undecided,
     }
 }
 

@@ -54,7 +54,7 @@ pub struct Steady {
 }
 
 /// One completed sequence.
-struct Row {
+struct CompletedSequence {
     index: usize,
     start_ns: u64,
     first_ns: u64,
@@ -62,7 +62,7 @@ struct Row {
     tokens: u32,
 }
 
-impl Row {
+impl CompletedSequence {
     fn ttft_ms(&self) -> f64 {
         millis(self.start_ns, self.first_ns)
     }
@@ -159,15 +159,15 @@ pub(crate) fn good_requests(step: &Step, slo: &Slo) -> Option<f64> {
     Some(good(&rows, slo, step.per_request()))
 }
 
-fn good(rows: &[Row], slo: &Slo, per_request: u64) -> f64 {
+fn good(rows: &[CompletedSequence], slo: &Slo, per_request: u64) -> f64 {
     rows.iter().filter(|row| row.keeps(slo)).count() as f64 / per_request as f64
 }
 
-fn completed(sequences: &Sequences, online: &OnlineColumns) -> Vec<Row> {
+fn completed(sequences: &Sequences, online: &OnlineColumns) -> Vec<CompletedSequence> {
     (0..sequences.len())
         .filter(|row| sequences.error.get(*row).is_none_or(Option::is_none))
         .filter_map(|index| {
-            Some(Row {
+            Some(CompletedSequence {
                 index,
                 start_ns: online.start(index),
                 first_ns: (*online.first_choice_ns.get(index)?)?,
@@ -178,7 +178,7 @@ fn completed(sequences: &Sequences, online: &OnlineColumns) -> Vec<Row> {
         .collect()
 }
 
-fn merged_chunks(rows: &[Row], tokens: &TokenTimes) -> f64 {
+fn merged_chunks(rows: &[CompletedSequence], tokens: &TokenTimes) -> f64 {
     let (mut merged, mut all) = (0_u64, 0_u64);
     for row in rows {
         let times = &tokens.rows[row.index].chunk_ns;
@@ -191,14 +191,14 @@ fn merged_chunks(rows: &[Row], tokens: &TokenTimes) -> f64 {
 const SECOND_NS: u64 = 1_000_000_000;
 
 /// Seconds are counted from the first request's start, and each chunk as one token, as vLLM does it.
-fn fullest_second(rows: &[Row], tokens: &TokenTimes) -> u64 {
+fn fullest_second(rows: &[CompletedSequence], tokens: &TokenTimes) -> u64 {
     let start_ns = rows.iter().map(|row| row.start_ns).min().unwrap_or(0);
     let times = rows.iter().flat_map(|row| &tokens.rows[row.index].chunk_ns);
     most(times.map(|at| at.saturating_sub(start_ns) / SECOND_NS))
 }
 
 /// A request counts in every second that it touches.
-fn busiest_second(rows: &[Row]) -> u64 {
+fn busiest_second(rows: &[CompletedSequence]) -> u64 {
     let start_ns = rows.iter().map(|row| row.start_ns).min().unwrap_or(0);
     let second = |at: u64| at.saturating_sub(start_ns) / SECOND_NS;
     most(
@@ -218,11 +218,11 @@ fn most(values: impl Iterator<Item = u64>) -> u64 {
 
 fn steady(
     step: &Step,
-    rows: &[Row],
+    rows: &[CompletedSequence],
     online: &OnlineColumns,
     tokens: &TokenTimes,
 ) -> Option<Steady> {
-    let close = |row: &Row| {
+    let close = |row: &CompletedSequence| {
         online
             .close_ns
             .get(row.index)
@@ -284,7 +284,7 @@ fn steady(
         to_s: to_ns as f64 / 1e9,
         peak: u32::try_from(peak).unwrap_or(u32::MAX),
         output_throughput: made / ((to_ns - from_ns) as f64 / 1e9),
-        ttft_ms: Distribution::of(sent_inside.map(Row::ttft_ms).collect()),
+        ttft_ms: Distribution::of(sent_inside.map(CompletedSequence::ttft_ms).collect()),
         itl_ms: Distribution::of(itl),
     })
 }

@@ -4,7 +4,7 @@ use crate::report::derive::derive;
 use crate::report::model::{Comparison, Summary};
 use crate::report::{Format, render, render_sets};
 use crate::stats::Judgement;
-use crate::stats::compare::{Gate, Rules, compare};
+use crate::stats::compare::{Decision, Rules, compare};
 use crate::stats::judged::JudgedBy;
 use crate::units::Mode;
 
@@ -103,13 +103,13 @@ fn a_threshold_follows() {
         (found.rows[0].gate, text)
     };
     let bf16 = |seconds| keeps_up("bf16", seconds);
-    assert_eq!(gate(bf16(0.1), bf16(0.4)).0, Some(Gate::Exceeded));
-    assert_eq!(gate(bf16(0.4), bf16(0.1)).0, Some(Gate::Passed));
+    assert_eq!(gate(bf16(0.1), bf16(0.4)).0, Some(Decision::Exceeded));
+    assert_eq!(gate(bf16(0.4), bf16(0.1)).0, Some(Decision::Passed));
     let slow = || falls_behind("bf16", 5.0);
-    assert_eq!(gate(bf16(0.1), slow()).0, Some(Gate::Exceeded));
+    assert_eq!(gate(bf16(0.1), slow()).0, Some(Decision::Exceeded));
     let (capped, shown) = gate(slow(), bf16(0.1));
-    assert_eq!(capped, Some(Gate::Passed));
+    assert_eq!(capped, Some(Decision::Passed));
     assert!(shown.contains("at least"), "{shown}");
     let barely = || falls_behind("bf16", 9.7);
-    assert_eq!(gate(bf16(0.1), barely()).0, Some(Gate::Undecided));
+    assert_eq!(gate(bf16(0.1), barely()).0, Some(Decision::Undecided));
 }
