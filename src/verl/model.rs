@@ -21,7 +21,7 @@ const QAT: [&str; 4] = [
 struct Quantized {
     id: String,
     args: Arguments,
-    note: &'static str,
+    note: String,
     /// The weights are the trainer's own, and no checkpoint has them yet.
     trained: bool,
 }
@@ -60,9 +60,11 @@ fn trained(settings: &Settings<'_>) -> Option<Quantized> {
         .iter()
         .find(|family| settings.holds(&format!("{family}enable")))?;
     let mode = settings.get(&format!("{family}mode"));
-    for entry in settings.below(family) {
-        let _ = settings.origin(entry);
-    }
+    let said: Vec<String> = settings
+        .below(family)
+        .iter()
+        .map(|entry| settings.origin(entry))
+        .collect();
     let enable = settings.get(&format!("{family}enable"))?;
     settings.ask(format!(
         "line {}: {}: the rollout's weights are quantized in training: name a checkpoint quantized in the same way",
@@ -71,7 +73,10 @@ fn trained(settings: &Settings<'_>) -> Option<Quantized> {
     Some(Quantized {
         id: identifier(mode.map_or("w4a16", |mode| &mode.value)),
         args: Arguments::default(),
-        note: "as verl's quantization-aware training serves it",
+        note: format!(
+            "as verl's quantization-aware training serves it: {}",
+            said.join("; ")
+        ),
         trained: true,
     })
 }
@@ -107,7 +112,8 @@ fn loaded(settings: &Settings<'_>) -> Option<Quantized> {
             "verl makes blocks of 128 x 128 and leaves the routers' gates and lm_head alone; vLLM alone has a scale a tensor"
         } else {
             "quantized as it is loaded"
-        },
+        }
+        .to_owned(),
         trained: false,
     })
 }
