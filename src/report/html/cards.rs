@@ -130,8 +130,8 @@ fn compared(view: &View, cell: &CellRow, comparison: &Comparison, card: &mut Car
             .map(|verdict| verdict.sentence.clone())
             .unwrap_or_default();
     }
-    // A profile that contradicts the ratio takes its verdict away, and says so among the warnings.
-    if verdict.is_none() {
-        card.more = cell.warnings.join("; ");
+    // Only a profile that contradicts the ratio takes its verdict away.
+    if verdict.is_none() && cell.why.is_some() {
+        language.say(words::CONTRADICTED).clone_into(&mut card.more);
     }
 }

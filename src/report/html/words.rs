@@ -74,6 +74,10 @@ pub(super) const AT_LEAST: Word = Word("at least {}", "至少 {}");
 pub(super) const AT_MOST: Word = Word("at most {}", "至多 {}");
 pub(super) const BY_LATENCY: Word = Word("judged by latency", "按延迟判断");
 pub(super) const NO_CLAIM: Word = Word("nothing is claimed", "不作结论");
+pub(super) const CONTRADICTED: Word = Word(
+    "its profile contradicts what was measured",
+    "性能剖析与测量结果矛盾",
+);
 pub(super) const NOT_COMPARED: Word = Word("not compared: {}", "未比较：{}");
 pub(super) const TOK_S: Word = Word("output tok/s", "输出 tok/s");
 pub(super) const BASELINE: Word = Word("baseline", "基线");
