@@ -253,7 +253,7 @@ fn a_folder_of_others_is_written_to_when_asked_and_again() {
         assert_eq!(output.status.code(), Some(0));
         assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     }
-    assert_eq!(site.files().len(), 6);
+    assert_eq!(site.files().len(), 7);
     // Without the JSON their first lines tell whose they are.
     std::fs::remove_file(site.work().join("summary.json")).expect("removed");
     site.rollbench(&["summarize", ".", "--write"]);

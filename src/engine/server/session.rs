@@ -53,7 +53,19 @@ impl ServerSession {
             done = &mut work => return Ok(done),
             ended = self.started.ends() => ended?,
         };
+        // It may have come further since it was last asked.
+        self.has_imported();
         Err(self.started.exited(exit))
+    }
+
+    /// Whether vLLM is imported by now and was not when this was last asked: the launcher says so in a file.
+    fn has_imported(&mut self) -> bool {
+        let imported = self.started.phase == Phase::Launch
+            && facts::read(&self.started.launch.scratch).is_some();
+        if imported {
+            self.started.phase = Phase::Load;
+        }
+        imported
     }
 
     async fn prove(&mut self) -> Result<(), Failure> {
@@ -99,10 +111,7 @@ impl Session for ServerSession {
         let mut patience = Patience::new(limit);
         let control = self.client.control.clone();
         loop {
-            if self.started.phase == Phase::Launch
-                && facts::read(&self.started.launch.scratch).is_some()
-            {
-                self.started.phase = Phase::Load;
+            if self.has_imported() {
                 events.emit(Event::Phase { phase: Phase::Load });
             }
             let ask = async {
