@@ -43,7 +43,7 @@ pub struct Target {
     pub path: String,
     /// The endpoint.
     pub api: Api,
-    /// The host's addresses, in the resolver's order; those of a name are absent until it is [`Target::resolved`].
+    /// The host's addresses, in the resolver's order; those of a name are absent until it is resolved.
     pub addresses: Vec<SocketAddr>,
 }
 

@@ -15,7 +15,7 @@ pub(crate) const SCHEMA: &str = "rollbench.cell/1";
 /// Everything measured of one cell in one mode.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CellRecord {
-    /// [`SCHEMA`].
+    /// `rollbench.cell/1`.
     pub schema: String,
     /// The session that measured it.
     pub session: Session,

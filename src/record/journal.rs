@@ -97,7 +97,7 @@ impl Journal {
         })
     }
 
-    /// Appends one [`line`]; returns when it is on the disk. After an error this journal must not be used again:
+    /// Appends one line; returns when it is on the disk. After an error this journal must not be used again:
     /// whether a failed sync wrote something cannot be known.
     pub(crate) fn append(&mut self, line: &[u8]) -> io::Result<()> {
         let written = self

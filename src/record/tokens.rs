@@ -174,7 +174,7 @@ pub(crate) fn write_sidecar(
     })
 }
 
-/// Reads what [`write_tokens`] wrote; absent if it is gone or is not what was written.
+/// Reads what `write_tokens` wrote; absent if it is gone or is not what was written.
 pub fn read_tokens(results: &Path, sidecar: &Sidecar) -> Option<TokenTimes> {
     TokenTimes::decode(&read_sidecar(results, sidecar)?).ok()
 }
