@@ -10,12 +10,14 @@ use super::declared::ALL;
 use super::setting::{Declaration, Kind, LOAD, MATRIX, PREDICT, Setting};
 
 /// The groups of `--help`, in its order.
-const HEADINGS: [&str; 7] = [
+const HEADINGS: [&str; 9] = [
     "Matrix",
     "Mode",
     "Online load",
     "Workload",
     "Measurement",
+    "Fidelity",
+    "Profile",
     "Engine",
     "Output",
 ];

@@ -60,7 +60,7 @@ pub(super) const QUESTION: Word = Word(
     "低精度能让我的 rollout 更快吗？",
 );
 pub(super) const AMOUNT: Word = Word(
-    "{} engine starts a cell, {} measured steps each",
+    "engine starts a cell: {}, measured steps each: {}",
     "每格 {} 次引擎启动，每次 {} 个计量步",
 );
 pub(super) const SESSION: Word = Word("session {}, {}", "会话 {}，{}");
