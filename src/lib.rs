@@ -91,7 +91,10 @@ pub mod testing {
 }
 
 use std::ffi::OsString;
+use std::panic::{AssertUnwindSafe, PanicHookInfo};
 use std::process::ExitCode;
+
+use error::{CommandError, Exit};
 
 /// Runs the command line `args`, the program's name first, and says how it went.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -104,14 +107,37 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
     let cli = cli::parse(args);
     output::set_manner(cli.quiet, cli.color);
-    start_logging(cli.verbose);
-    match dispatch::run(cli) {
-        Ok(exit) => exit.into(),
-        Err(failure) => {
-            output::error(&failure);
-            failure.exit.into()
-        }
+    for (name, value) in std::env::vars_os() {
+        record::redact::learn(&name.to_string_lossy(), &value.to_string_lossy());
     }
+    start_logging(cli.verbose);
+    std::panic::set_hook(Box::new(|panic| output::error(defect(panic))));
+    exit_of(|| dispatch::run(cli)).into()
+}
+
+/// Runs `command` to its exit code, saying why it failed. A panic drops what it held, and guards end what runs.
+fn exit_of(command: impl FnOnce() -> Result<Exit, CommandError>) -> Exit {
+    match std::panic::catch_unwind(AssertUnwindSafe(command)) {
+        Ok(Ok(exit)) => exit,
+        Ok(Err(failure)) => {
+            output::error(&failure);
+            failure.exit
+        }
+        Err(_) => Exit::Internal,
+    }
+}
+
+/// What is said of a panic.
+fn defect(panic: &PanicHookInfo<'_>) -> String {
+    let words = panic.payload_as_str().unwrap_or("without words");
+    let place = panic.location().map(ToString::to_string);
+    format!(
+        "error: a defect in rollbench {}: {words} ({})\n\
+         hint: please report it with these lines, the command and the configuration; what was measured is kept, and \
+         `rollbench clean` shows whether anything is left running",
+        env!("CARGO_PKG_VERSION"),
+        place.unwrap_or_default(),
+    )
 }
 
 /// What happens inside, off unless `-v`, or `ROLLBENCH_LOG` in more detail (`debug`, `rollbench::load=trace` ...), asks
@@ -130,4 +156,15 @@ fn start_logging(verbose: u8) {
         .with_ansi(output::styled())
         .with_writer(std::io::stderr)
         .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_defect_and_an_exit_code() {
+        assert_eq!(exit_of(|| panic!("a made-up defect")).code(), 70);
+        assert_eq!(exit_of(|| Ok(Exit::Partial)).code(), 1);
+    }
 }

@@ -3,19 +3,25 @@
 use std::borrow::Cow;
 use std::path::PathBuf;
 
+use nix::sys::resource::{Resource, getrlimit};
+
 use crate::checkpoint::{HubCache, Location, Shape};
 use crate::config::{self, LoadRequest, Python, Settings};
+use crate::device;
 use crate::error::{CommandError, Exit};
 use crate::output;
 use crate::plan::{self, Cached, Plan};
 use crate::process::{Interrupt, program};
 use crate::setup::{self, DemoCheckpoint, Paths, Show};
+use crate::units::Bytes;
+use crate::workload::{self, WorkloadSpec};
 
 /// Runs a command to its end on a runtime of one thread. What still runs beside it then (a name that is being looked up)
 /// is left behind.
 pub(crate) fn block_on<T>(
     command: impl Future<Output = Result<T, CommandError>>,
 ) -> Result<T, CommandError> {
+    enough_files()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -27,16 +33,48 @@ pub(crate) fn block_on<T>(
     outcome
 }
 
+/// Below this not even the event loop and its signals have the descriptors that they need.
+const FEWEST_FILES: u64 = 32;
+
+fn enough_files() -> Result<(), CommandError> {
+    match getrlimit(Resource::RLIMIT_NOFILE) {
+        Ok((soft, _)) if soft < FEWEST_FILES => Err(CommandError::environment(format!(
+            "a process may open {soft} files here, and rollbench needs {FEWEST_FILES} at least"
+        ))
+        .hint("raise the limit: `ulimit -n 1024`, or the container's --ulimit nofile=1024")),
+        _ => Ok(()),
+    }
+}
+
 /// Resolves the settings; every mistake is shown with its line before this returns.
 pub(crate) fn settings(request: &LoadRequest) -> Result<Settings, CommandError> {
-    config::load(request).map_err(|errors| {
-        output::error(format_args!("{}\n", errors.render(output::styled())));
+    let settings = config::load(request).map_err(|errors| {
+        output::rendered(format_args!("{}\n", errors.render(output::styled())));
         let mistakes = match errors.diagnostics().len() {
             1 => "1 mistake".to_owned(),
             n => format!("{n} mistakes"),
         };
         CommandError::usage(format!("{mistakes} in the configuration; nothing was run"))
-    })
+    })?;
+    fits(&settings.workload, settings.run.steps_of_a_start())?;
+    Ok(settings)
+}
+
+/// Refuses a workload that the memory at hand does not hold: it would be found out by who is killed.
+pub(crate) fn fits(workload: &WorkloadSpec, steps: u32) -> Result<(), CommandError> {
+    let needed = workload::bytes(workload, steps);
+    match device::memory_left() {
+        Some((left, whose)) if needed > left => {
+            let words = format!(
+                "the requests and records of {steps} steps take about {} of memory, and {whose} {}",
+                Bytes(needed),
+                Bytes(left)
+            );
+            let hint = "lower the prompts, the samples, the prompt length or the steps";
+            Err(CommandError::usage(words).hint(hint))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// With the lengths that were to be counted, if there are any.

@@ -102,10 +102,7 @@ pub(crate) async fn measure(
 ) -> Result<Measured, CommandError> {
     let suspend = SuspendWatch::install().map_err(anyhow::Error::from)?;
     let run_dir = RunDir::create(&place.results)?;
-    let argv: Vec<String> = std::env::args_os()
-        .map(|arg| arg.to_string_lossy().into_owned())
-        .collect();
-    let session = execute::session(run_dir.id(), plan, redact::argv(&argv));
+    let session = execute::session(run_dir.id(), plan, redact::own_argv());
     let mut store = Store::open_results(&place.results, &session)?;
     let machine = match &on {
         On::Own(python) | On::Fidelity(python) => Some(machine(plan, python, place)?),

@@ -145,11 +145,11 @@ fn output_within(mut command: Command, patience: Duration) -> Result<String, Dev
     drop(command);
     let (sender, receiver) = mpsc::channel();
     // On a thread, for reading a pipe has no time limit; it ends with the pipe.
-    std::thread::spawn(move || {
+    std::thread::Builder::new().spawn(move || {
         let mut bytes = Vec::new();
         let result = output.read_to_end(&mut bytes);
         let _ = sender.send((result, bytes));
-    });
+    })?;
     let Ok((result, bytes)) = receiver.recv_timeout(patience) else {
         // In the kernel's hands it may not die; it is not waited for either.
         let _ = child.kill();

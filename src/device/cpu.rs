@@ -71,7 +71,7 @@ pub(super) fn kilobytes(text: &str, key: &str) -> Option<u64> {
 }
 
 /// Limit and usage, of version 2 or 1; absent if there is no limit.
-fn cgroup(root: &Path) -> Option<(u64, u64)> {
+pub(super) fn cgroup(root: &Path) -> Option<(u64, u64)> {
     let number = |file: &str| -> Option<u64> {
         fs::read_to_string(root.join(file))
             .ok()?

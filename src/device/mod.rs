@@ -11,6 +11,6 @@ mod processes;
 mod reading;
 
 pub(crate) use gate::{Demand, Gate};
-pub(crate) use host::host;
+pub(crate) use host::{host, memory_left};
 pub(crate) use platform::Platform;
 pub(crate) use reading::{DeviceError, neighbours, survey};

@@ -9,6 +9,7 @@ use crate::commands::load::LoadOptions;
 use crate::config::{LoadSettings, load_flags};
 use crate::error::CommandError;
 use crate::load::Timeouts;
+use crate::record::redact;
 use crate::workload::{Vocabulary, WorkloadSpec};
 
 /// Prompts for a run that ends by time are made in batches of this many.
@@ -23,6 +24,7 @@ pub(super) fn options(
 ) -> Result<LoadOptions, CommandError> {
     let key = ["OPENAI_API_KEY", "VLLM_API_KEY"];
     let api_key = key.iter().find_map(|name| env.get(*name)).cloned();
+    redact::learn("api_key", api_key.as_deref().unwrap_or_default());
     let LoadSettings {
         online,
         num_prompts,
@@ -107,6 +109,10 @@ fn header(text: &str) -> Result<(String, String), CommandError> {
         return Err(CommandError::usage(format!(
             "--header: {ours} is rollbench's own to set"
         )));
+    }
+    // `Bearer KEY`: who echoes it leaves the scheme out.
+    for word in value.split_whitespace() {
+        redact::learn(key, word);
     }
     Ok((key.to_owned(), value.trim().to_owned()))
 }

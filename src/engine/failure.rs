@@ -3,7 +3,7 @@
 use super::diagnosis::{Death, diagnose};
 use super::log::EngineLog;
 use super::oom::OomWatch;
-use crate::record::{ExitStatus, Failure, FailureKind, Phase};
+use crate::record::{ExitStatus, Failure, FailureKind, Phase, redact};
 
 /// Lines of the log that a failure shows.
 const TAIL: usize = 30;
@@ -38,9 +38,9 @@ impl Witness {
             },
         );
         // What Python raises can hold a whole configuration; all of it is in the log.
-        let message: String = self.log.redact(message).chars().take(1_000).collect();
+        let message: String = redact::text(message).chars().take(1_000).collect();
         let (diagnosis, hint) = match found {
-            Some(found) => (Some(self.log.redact(&found.cause)), found.hint),
+            Some(found) => (Some(redact::text(&found.cause)), found.hint),
             None => (None, None),
         };
         Failure {

@@ -1,7 +1,5 @@
 //! The engine's log: its tail for a person, its text for a diagnosis, without the secrets of the environment.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -14,16 +12,14 @@ pub(super) struct EngineLog {
     path: PathBuf,
     /// Where this engine start begins: a log can hold an earlier attempt.
     begin: u64,
-    secrets: Vec<String>,
 }
 
 impl EngineLog {
-    /// Remembers the present end of the log, which need not exist, and what in `env` must not be shown.
-    pub(super) fn new(path: &Path, env: &BTreeMap<OsString, OsString>) -> Self {
+    /// Remembers the present end of the log, which need not exist.
+    pub(super) fn new(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
             begin: std::fs::metadata(path).map_or(0, |m| m.len()),
-            secrets: secrets(env),
         }
     }
 
@@ -67,32 +63,11 @@ impl EngineLog {
             .rev()
             .filter(|line| !line.trim().is_empty())
             .take(lines)
-            .map(|line| self.redact(line).chars().take(LONGEST).collect())
+            .map(|line| redact::text(line).chars().take(LONGEST).collect())
             .collect();
         tail.reverse();
         tail
     }
-
-    /// `text` without secrets: those of the environment, and whatever has the shape of one.
-    pub(super) fn redact(&self, text: &str) -> String {
-        let mut text = redact::text(text);
-        for secret in &self.secrets {
-            text = text.replace(secret, redact::REDACTED);
-        }
-        text
-    }
-}
-
-/// Values of variables whose name says that they are secret. Short ones would redact ordinary words.
-fn secrets(env: &BTreeMap<OsString, OsString>) -> Vec<String> {
-    let mut found: Vec<String> = env
-        .iter()
-        .filter(|(name, value)| value.len() >= 8 && redact::is_secret_name(&name.to_string_lossy()))
-        .map(|(_, value)| value.to_string_lossy().into_owned())
-        .collect();
-    // The longest first: one can contain another.
-    found.sort_by_key(|value| std::cmp::Reverse(value.len()));
-    found
 }
 
 /// Without terminal colours, and of lines that overwrite themselves (progress bars) only what remained.
@@ -198,24 +173,19 @@ fn level(rest: &str) -> Option<(&str, &str)> {
 mod tests {
     use super::*;
 
-    fn log(content: &str, env: &[(&str, &str)]) -> (tempfile::TempDir, EngineLog) {
+    fn log(content: &str) -> (tempfile::TempDir, EngineLog) {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("engine.log");
-        let env = env.iter().map(|(k, v)| (k.into(), v.into())).collect();
-        let log = EngineLog::new(&path, &env);
+        let log = EngineLog::new(&path);
         std::fs::write(&path, content).expect("written");
         (dir, log)
     }
 
     #[test]
     fn the_tail_is_redacted_cleaned_and_last_lines_first_to_last() {
-        let (_dir, log) = log(
-            "one\n\u{1b}[36mtwo\u{1b}[0m tok-12345678\n\nload: 10%\rload: 100%\n",
-            &[
-                ("MY_API_KEY", "tok-12345678"),
-                ("TOKENIZERS_PARALLELISM", "disabled"),
-            ],
-        );
+        redact::learn("MY_API_KEY", "tok-12345678");
+        let (_dir, log) =
+            log("one\n\u{1b}[36mtwo\u{1b}[0m tok-12345678\n\nload: 10%\rload: 100%\n");
         assert_eq!(log.tail(2), ["two ***", "load: 100%"]);
     }
 
@@ -224,7 +194,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("engine.log");
         std::fs::write(&path, "old\n").expect("written");
-        let log = EngineLog::new(&path, &BTreeMap::new());
+        let log = EngineLog::new(&path);
         std::fs::write(&path, "old\nnew\n").expect("written");
         assert_eq!(log.tail(9), ["new"]);
     }

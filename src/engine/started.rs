@@ -26,7 +26,7 @@ use crate::event::EventSink;
 use crate::process::Guard;
 use crate::record::{
     Difference, EngineFacts, ExitStatus, Failure, FailureKind, Phase, Role, StartKind, Starting,
-    Stop,
+    Stop, redact,
 };
 
 /// How the engine is driven.
@@ -72,8 +72,14 @@ impl Launching {
             .entry("generation_config".to_owned())
             .or_insert_with(|| "vllm".into());
         let env = surroundings.environment(&launch);
+        for (name, value) in &env {
+            redact::learn(&name.to_string_lossy(), &value.to_string_lossy());
+        }
+        for (name, value) in &launch.args {
+            redact::learn_value(name, value);
+        }
         let witness = Witness {
-            log: EngineLog::new(&launch.log, &env),
+            log: EngineLog::new(&launch.log),
             oom: OomWatch::begin(),
         };
         Self {
@@ -204,6 +210,7 @@ impl Started {
         message: &str,
         victim: Option<ExitStatus>,
     ) -> Failure {
+        self.guard.settle_log();
         self.witness
             .failure(self.phase, kind, message, self.exit, victim)
     }
@@ -285,6 +292,7 @@ impl Started {
     pub(super) async fn facts(&mut self, told: Told) -> EngineFacts {
         let load_s = (clock::mono_ns() - self.begin_ns) as f64 / 1e9;
         let starting = self.starting().await;
+        self.guard.settle_log();
         let log = self.witness.log.text();
         let redacted = |args: &IndexMap<String, Value>| {
             args.iter()
@@ -297,7 +305,19 @@ impl Started {
             versions: told.versions,
             requested: redacted(&self.launch.args),
             effective: redacted(&told.effective),
-            difference: told.difference,
+            difference: told
+                .difference
+                .into_iter()
+                .map(|(name, difference)| {
+                    let requested = shown(&name, &difference.requested);
+                    let effective = shown(&name, &difference.effective);
+                    let difference = Difference {
+                        requested,
+                        effective,
+                    };
+                    (name, difference)
+                })
+                .collect(),
             kernels: kernels(&log),
             fallbacks: fallbacks(&log),
             kv_tokens: told.kv_tokens,

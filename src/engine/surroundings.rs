@@ -81,9 +81,7 @@ pub(super) fn write_private(path: &Path, content: &str) -> Result<(), PathError>
 
 /// An argument as it may be recorded: `hf_token` is one too.
 pub(super) fn shown(name: &str, value: &Value) -> Value {
-    let mut shown = value.clone();
-    redact::value(name, &mut shown);
-    shown
+    redact::shown(name, value.clone())
 }
 
 /// `90 s`, `0.5 s`.

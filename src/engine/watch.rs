@@ -158,7 +158,6 @@ fn cpu(guard: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::io::Write;
 
     use super::*;
@@ -168,7 +167,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("engine.log");
         let mut file = File::create(&path).expect("a log");
-        let log = EngineLog::new(&path, &BTreeMap::new());
+        let log = EngineLog::new(&path);
         let mut watch = Watch::new(&log, std::process::id());
         let (events, mut stream) = EventSink::channel();
         watch.tell(&events);

@@ -37,9 +37,15 @@ pub use sse::SseParser;
 pub(crate) use target::TargetError;
 pub use target::{Api, Target};
 
-/// At most `limit` bytes of foreign text, fit for a message: one line, cut with `...`, unprintable characters escaped.
+use crate::record::redact;
+
+/// At most `limit` bytes of foreign text, fit for a message: one line, cut with `...`, unprintable characters escaped, no
+/// secret that it may echo.
 pub(crate) fn excerpt(bytes: &[u8], limit: usize) -> String {
-    let cut = &bytes[..bytes.len().min(limit)];
+    // Redacted before it is cut: half a secret is not known as one.
+    let near = &bytes[..bytes.len().min(limit.saturating_add(4096))];
+    let shown = redact::text(&String::from_utf8_lossy(near)).into_bytes();
+    let cut = &shown[..shown.len().min(limit)];
     let mut text: String = String::from_utf8_lossy(cut)
         .split_whitespace()
         .collect::<Vec<_>>()
@@ -47,7 +53,7 @@ pub(crate) fn excerpt(bytes: &[u8], limit: usize) -> String {
         .chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect();
-    if bytes.len() > limit {
+    if shown.len() > limit {
         text.push_str("...");
     }
     text
@@ -56,6 +62,15 @@ pub(crate) fn excerpt(bytes: &[u8], limit: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::excerpt;
+    use crate::record::redact;
+
+    #[test]
+    fn a_key_that_is_echoed_is_gone_wherever_the_text_is_cut() {
+        redact::learn("X-Api-Key", "echoed-key-0123456789");
+        let body = b"invalid key echoed-key-0123456789";
+        assert_eq!(excerpt(body, 200), "invalid key ***");
+        assert_eq!(excerpt(body, 14), "invalid key **...");
+    }
 
     #[test]
     fn foreign_text_is_made_one_short_line() {

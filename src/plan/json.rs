@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Plan, PlannedCell, Turn};
 use crate::config::{Limits, Sourced};
-use crate::record::{Setting, Skip};
+use crate::record::{Setting, Skip, redact};
 use crate::workload::describe;
 
 /// The version of the format.
@@ -93,7 +93,7 @@ fn sourced<T: Clone + Into<Value>>(values: &IndexMap<String, Sourced<T>>) -> Map
         .iter()
         .map(|(name, value)| {
             let setting = Setting {
-                value: value.value.clone().into(),
+                value: redact::shown(name, value.value.clone().into()),
                 origin: value.origin.to_string(),
             };
             (name.clone(), json!(setting))

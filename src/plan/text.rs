@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Plan, PlannedCell, Turn};
 use crate::config::{CellSettings, FanOut, Limits, Sourced};
 use crate::load::Api;
-use crate::record::{Arm, RESULTS};
+use crate::record::{Arm, RESULTS, redact};
 use crate::units::{Bytes, Mode, thousands};
 use crate::workload::{Description, LengthSummary, Placement, describe};
 
@@ -328,7 +328,7 @@ fn write_values<'a, T: Clone + Into<Value> + 'a>(
     let lines: Vec<(String, String)> = values
         .map(|(name, v)| {
             (
-                format!("{name} = {}", v.value.clone().into()),
+                format!("{name} = {}", redact::shown(name, v.value.clone().into())),
                 v.origin.to_string(),
             )
         })

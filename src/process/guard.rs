@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -16,6 +15,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 
+use super::capture::{self, Capture};
 use super::interpreter::{self, Interpreter};
 use super::orphans::Orphans;
 use super::rundir::{LEASE_VARIABLE, RUN_VARIABLE};
@@ -107,6 +107,8 @@ pub struct Guard {
     resting: bool,
     /// What forks the leaders; absent if the leader is the program itself, or once it is gone.
     interpreter: Option<Interpreter>,
+    /// Between the leader and its log; absent if it writes the log itself.
+    capture: Option<Capture>,
 }
 
 impl Guard {
@@ -138,7 +140,7 @@ impl Guard {
         command: GuardedCommand,
         interpreter: Option<Interpreter>,
     ) -> Result<Self, SpawnError> {
-        let log = open_log(&command.log)?;
+        let (log, capture) = capture::open(&command.log)?;
         nix::sys::prctl::set_child_subreaper(true).map_err(|e| SpawnError::Guard(e.into()))?;
         let (control_read, mut control) = io::pipe().map_err(SpawnError::Guard)?;
         let (mut reports, report_write) = io::pipe().map_err(SpawnError::Guard)?;
@@ -219,6 +221,8 @@ impl Guard {
             lost: false,
             forked: interpreter.is_some(),
             resting: false,
+            // That of an interpreter ends with it, not with a leader.
+            capture: capture.filter(|_| interpreter.is_none()),
             interpreter,
         })
     }
@@ -233,7 +237,8 @@ impl Guard {
         fds: &[(String, OwnedFd)],
     ) -> Result<(), String> {
         let interpreter = self.interpreter.as_mut().ok_or(interpreter::GONE)?;
-        let log = open_log(log).map_err(|error| error.to_string())?;
+        let (log, capture) = capture::open(log).map_err(|error| error.to_string())?;
+        self.capture = capture;
         (self.exit, self.swept, self.ended) = (None, None, 0);
         self.leaks.clear();
         self.leader = interpreter.lead(script, log.as_fd(), fds).await?;
@@ -258,6 +263,13 @@ impl Guard {
     /// Whether the start is over and the interpreter can fork another.
     pub fn rests(&self) -> bool {
         self.interpreter.is_some() && self.swept.is_some() && !self.resting
+    }
+
+    /// Returns when the log holds what the program has printed until now.
+    pub fn settle_log(&self) {
+        if let Some(capture) = &self.capture {
+            capture.settle();
+        }
     }
 
     /// The process id of the program.
@@ -338,6 +350,9 @@ impl Guard {
                 )
                 .await
             {}
+        }
+        if let Some(mut capture) = self.capture.take() {
+            capture.end().await;
         }
         let report = SweepReport {
             exit: self.exit,
@@ -499,15 +514,6 @@ const KILLED: ExitStatus = ExitStatus {
 
 fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn open_log(path: &Path) -> Result<std::fs::File, PathError> {
-    std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(PathError::on("open", path))
 }
 
 fn first_report(reports: &mut io::PipeReader, buffer: &mut Vec<u8>) -> io::Result<Report> {

@@ -1,6 +1,7 @@
 //! Supervision: every process that rollbench starts is ended and accounted for, whoever dies first, and none that it
 //! did not start is touched. The only room with `unsafe`; knows nothing of vLLM. `docs/supervision.md` explains the layers.
 
+mod capture;
 mod guard;
 mod guarded;
 mod interpreter;

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::procfs::Stat;
 use crate::error::PathError;
+use crate::record::redact;
 
 /// The environment variable that marks every process of a run with the run's id.
 pub(crate) const RUN_VARIABLE: &str = "ROLLBENCH_RUN";
@@ -43,7 +44,7 @@ pub(crate) struct RunInfo {
     pub start_ticks: u64,
     /// When the run began.
     pub started: Timestamp,
-    /// The command line.
+    /// The command line, secrets redacted.
     pub argv: Vec<String>,
     /// Where its results go.
     pub results: PathBuf,
@@ -100,9 +101,7 @@ impl RunDir {
             pid,
             start_ticks,
             started: Timestamp::now(),
-            argv: std::env::args_os()
-                .map(|arg| arg.to_string_lossy().into_owned())
-                .collect(),
+            argv: redact::own_argv(),
             results: std::path::absolute(results).unwrap_or_else(|_| results.to_owned()),
             scratch,
         };

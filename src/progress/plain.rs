@@ -8,6 +8,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::state::State;
 use crate::clock::mono_ns;
 use crate::event::Envelope;
+use crate::output::printable;
 
 const SIGN_OF_LIFE: Duration = Duration::from_secs(30);
 
@@ -21,7 +22,7 @@ pub(crate) async fn show(events: &mut UnboundedReceiver<Envelope>) {
             envelope = events.recv() => {
                 let Some(envelope) = envelope else { return };
                 if let Some(line) = state.apply(&envelope) {
-                    eprintln!("{line}");
+                    eprintln!("{}", printable(&line));
                     quiet.reset();
                 }
                 cell = envelope.cell;
@@ -29,7 +30,8 @@ pub(crate) async fn show(events: &mut UnboundedReceiver<Envelope>) {
             _ = quiet.tick() => {
                 let live = state.live(mono_ns());
                 if !live.is_empty() {
-                    eprintln!("{}{live}", state.place(cell.as_ref()));
+                    let line = format!("{}{live}", state.place(cell.as_ref()));
+                    eprintln!("{}", printable(&line));
                 }
             }
         }

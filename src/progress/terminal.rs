@@ -7,6 +7,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::state::State;
 use crate::event::Envelope;
+use crate::output::printable;
 use crate::units::Seconds;
 
 pub(crate) async fn show(events: &mut UnboundedReceiver<Envelope>) {
@@ -18,7 +19,7 @@ pub(crate) async fn show(events: &mut UnboundedReceiver<Envelope>) {
     let mut state = State::default();
     while let Some(envelope) = events.recv().await {
         if let Some(line) = state.apply(&envelope) {
-            bar.println(line);
+            bar.println(printable(&line));
         }
         let left = state
             .remaining_s()
@@ -28,11 +29,12 @@ pub(crate) async fn show(events: &mut UnboundedReceiver<Envelope>) {
             .step_progress()
             .map(|(done, all)| format!(" {}", gauge(done, all)))
             .unwrap_or_default();
-        bar.set_message(format!(
+        let message = format!(
             "{}{}{share}{left}",
             state.place(envelope.cell.as_ref()),
             state.live(envelope.mono_ns)
-        ));
+        );
+        bar.set_message(printable(&message).into_owned());
     }
     bar.finish_and_clear();
 }

@@ -1,7 +1,7 @@
 //! Secrets never enter a record, a log line or a plan: they are known by the name they go under, by the shape of a
 //! URL with a password, and by the prefixes that well-known services give their tokens.
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, PoisonError, RwLock};
 
 use regex::{Captures, Regex};
 use serde_json::Value;
@@ -31,6 +31,53 @@ pub(crate) fn is_secret_name(name: &str) -> bool {
     })
 }
 
+/// Shorter values are ordinary words, too.
+const SHORTEST: usize = 8;
+
+/// Secrets that this process was given, the longest first: one can contain another.
+static KNOWN: RwLock<Known> = RwLock::new(Known {
+    values: Vec::new(),
+    shapes: false,
+});
+
+struct Known {
+    values: Vec<String>,
+    /// Whether a value was seen that has a secret inside.
+    shapes: bool,
+}
+
+/// From now on the value of `name` is taken out of all text, if it is a secret.
+pub(crate) fn learn(name: &str, value: &str) {
+    let secret = is_secret_name(name);
+    let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
+    if !secret {
+        known.shapes |= by_shape(value) != value;
+    } else if value.len() >= SHORTEST && !known.values.iter().any(|one| one == value) {
+        known.values.push(value.to_owned());
+        known
+            .values
+            .sort_by_key(|value| std::cmp::Reverse(value.len()));
+    }
+}
+
+/// As [`learn`], for every string that is in `value`.
+pub(crate) fn learn_value(name: &str, value: &Value) {
+    match value {
+        Value::String(string) => learn(name, string),
+        Value::Array(items) => items.iter().for_each(|item| learn_value(name, item)),
+        Value::Object(fields) => fields
+            .iter()
+            .for_each(|(key, field)| learn_value(key, field)),
+        _ => {}
+    }
+}
+
+/// Whether there is anything that a program started by this process could give away.
+pub(crate) fn knows_secrets() -> bool {
+    let known = KNOWN.read().unwrap_or_else(PoisonError::into_inner);
+    known.shapes || !known.values.is_empty()
+}
+
 /// The value of a variable or setting called `name`, fit to be shown.
 pub(crate) fn named(name: &str, value: &str) -> String {
     if is_secret_name(name) && !value.is_empty() {
@@ -38,6 +85,14 @@ pub(crate) fn named(name: &str, value: &str) -> String {
     } else {
         text(value)
     }
+}
+
+/// The command line of this process, fit to be shown.
+pub(crate) fn own_argv() -> Vec<String> {
+    let arguments: Vec<String> = std::env::args_os()
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
+    argv(&arguments)
 }
 
 /// A command line, fit to be shown: `--api-key X`, `--api-key=X`, `NAME=X` and secrets inside other arguments.
@@ -80,6 +135,12 @@ pub(crate) fn value(name: &str, value: &mut Value) {
     }
 }
 
+/// `value` of a variable or setting called `name`, fit to be shown.
+pub(crate) fn shown(name: &str, mut value: Value) -> Value {
+    self::value(name, &mut value);
+    value
+}
+
 /// `Name: value` of HTTP, or `Name=value`.
 fn header(line: &str) -> String {
     match line.split_once([':', '=']) {
@@ -90,9 +151,17 @@ fn header(line: &str) -> String {
     }
 }
 
-/// Free text, fit to be shown: `scheme://user:password@host` loses user and password, a URL's query its secrets and its
+/// Free text, fit to be shown: without the secrets that are known (see [`learn`]), and `scheme://user:password@host` loses user and password, a URL's query its secrets and its
 /// signature, `Authorization` its value, and tokens of known shape go.
 pub(crate) fn text(text: &str) -> String {
+    let known = KNOWN.read().unwrap_or_else(PoisonError::into_inner);
+    let hidden = known.values.iter().fold(text.to_owned(), |text, secret| {
+        text.replace(secret.as_str(), REDACTED)
+    });
+    by_shape(&hidden)
+}
+
+fn by_shape(text: &str) -> String {
     known_tokens(&authorizations(&queries(&url_passwords(text))))
 }
 

@@ -14,14 +14,19 @@ use crate::units::Mode;
 struct Field(String);
 
 impl From<&str> for Field {
+    /// A spreadsheet runs what begins like a formula, and what is in others' records is others' words.
     fn from(text: &str) -> Self {
-        Self(text.to_owned())
+        if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+            Self(format!("'{text}"))
+        } else {
+            Self(text.to_owned())
+        }
     }
 }
 
 impl From<String> for Field {
     fn from(text: String) -> Self {
-        Self(text)
+        text.as_str().into()
     }
 }
 
@@ -609,4 +614,18 @@ fn step(cell: &CellRow, step: &StepRow) -> Row {
         row.extend(known.filter(|(name, _)| STEP_COLUMNS.contains(name)));
     }
     row
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_others_are_no_formulas_and_numbers_stay_numbers() {
+        for word in ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx"] {
+            assert_eq!(Field::from(word).0, format!("'{word}"));
+        }
+        assert_eq!(Field::from("a=1").0, "a=1");
+        assert_eq!(Field::from(-0.5).0, "-0.5");
+    }
 }

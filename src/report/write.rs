@@ -10,7 +10,8 @@ use super::html::{self, Language};
 use super::model::Summary;
 use super::{csv, fidelity, json, markdown, text, verl};
 use crate::error::PathError;
-use crate::record::{read_results, write_atomic};
+use crate::output::printable;
+use crate::record::{read_regular, read_results, write_atomic};
 
 /// A way to show a summary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,13 +68,18 @@ pub fn read(results: &Path) -> Result<Summary, PathError> {
 /// The summary in one format.
 pub fn render(summary: &Summary, format: Format) -> std::io::Result<Vec<u8>> {
     Ok(match format {
-        Format::Text { width } => text::text(sections(summary), width).into_bytes(),
-        Format::Markdown => markdown::markdown(sections(summary)).into_bytes(),
+        Format::Text { width } => shown(&text::text(sections(summary), width)),
+        Format::Markdown => shown(&markdown::markdown(sections(summary))),
         Format::Csv => csv::cells(summary).map_err(std::io::Error::other)?,
         Format::Json => json::json(summary)?.into_bytes(),
         Format::Verl => verl::lines(summary).into_bytes(),
         Format::Html(language) => html::page(summary, language).into_bytes(),
     })
+}
+
+/// For a person's eyes, who may `cat` it.
+fn shown(text: &str) -> Vec<u8> {
+    printable(text).into_owned().into_bytes()
 }
 
 /// What became of the files of a summary.
@@ -165,7 +171,7 @@ pub(crate) fn write_pictures(
 /// Those of `names` that are there and that rollbench did not write. A `summary.json` with our schema says that the
 /// files beside it are ours; where there is none, their first lines tell.
 fn foreign_files(results: &Path, names: &[&'static str]) -> Vec<&'static str> {
-    let text = |name: &str| match std::fs::read(results.join(name)) {
+    let text = |name: &str| match read_regular(&results.join(name)) {
         Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
         // A folder of that name, or one that cannot be read, fails to be written, which is said.
         Err(_) => None,

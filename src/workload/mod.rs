@@ -9,6 +9,7 @@ mod generate;
 mod lengths;
 mod preset;
 mod problems;
+mod size;
 mod spec;
 mod stream;
 
@@ -21,6 +22,7 @@ pub(crate) use generate::{RequestsError, requests};
 pub(crate) use lengths::Lengths;
 pub(crate) use preset::{PRESETS, Preset};
 pub(crate) use problems::{Problem, problems};
+pub(crate) use size::bytes;
 pub use spec::Sampling;
 pub(crate) use spec::{Placement, WorkloadError, WorkloadSpec};
 pub(crate) use stream::BatchStream;

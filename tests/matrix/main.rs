@@ -12,6 +12,7 @@ mod processes;
 mod profile;
 mod records;
 mod resume;
+mod secrets;
 mod signals;
 #[path = "../support/table.rs"]
 mod table;

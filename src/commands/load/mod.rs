@@ -19,6 +19,10 @@ use server::Server;
 
 /// Loads the server and reports.
 pub(crate) fn run(options: &LoadOptions) -> Result<Exit, CommandError> {
+    let points = options.online.points().len();
+    let points = u32::try_from(points).unwrap_or(u32::MAX);
+    let steps = options.warmup.saturating_add(options.steps);
+    common::fits(&options.spec, steps.saturating_mul(points))?;
     common::block_on(load(options))
 }
 

@@ -11,6 +11,7 @@ timestamps come by the same attributes as vLLM's. Only the standard library is n
     load_s    how long loading takes (default 0)
     import_s  how long importing takes (default 0)
     thread_at_import  importing leaves a thread
+    print_arguments   the engine prints its arguments (as vLLM does) and its environment
     platform  what current_platform.device_type says (default "cpu")
     executor  the distributed_executor_backend that it chooses by itself (default "mp")
     version   what __version__ says

@@ -22,6 +22,9 @@ class LLM:
     def __init__(self, model, **kwargs):
         kwargs.setdefault("disable_log_stats", True)
         arguments = EngineArgs(model=model, **kwargs)
+        if settings.SETTINGS.get("print_arguments"):
+            print(f"INFO 11-24 12:00:00 [utils.py:1] non-default args: {kwargs}", flush=True)
+            print(f"INFO 11-24 12:00:00 [utils.py:2] environment: {dict(os.environ)}", flush=True)
         self.fault = settings.fault(model)
         before_loading(self.fault)
         self.llm_engine = Engine(arguments)
