@@ -123,13 +123,33 @@ fn exit_of(command: impl FnOnce() -> Result<Exit, CommandError>) -> Exit {
             output::error(&failure);
             failure.exit
         }
-        Err(_) => Exit::Internal,
+        Err(panic) => {
+            let words = panic.downcast_ref::<String>().map(String::as_str);
+            if lacks_threads(words.or(panic.downcast_ref().copied()).unwrap_or_default()) {
+                Exit::Environment
+            } else {
+                Exit::Internal
+            }
+        }
     }
+}
+
+/// Whether a library panicked because the system makes no thread, which is how it says so.
+fn lacks_threads(words: &str) -> bool {
+    ["can't spawn worker thread", "failed to spawn thread"]
+        .iter()
+        .any(|said| words.contains(said))
 }
 
 /// What is said of a panic.
 fn defect(panic: &PanicHookInfo<'_>) -> String {
     let words = panic.payload_as_str().unwrap_or("without words");
+    if lacks_threads(words) {
+        return format!(
+            "error: {words}\nhint: raise the number of processes that this user may have (`ulimit -u`, or the \
+             container's limit of pids)"
+        );
+    }
     let place = panic.location().map(ToString::to_string);
     format!(
         "error: a defect in rollbench {}: {words} ({})\n\
@@ -166,5 +186,7 @@ mod tests {
     fn a_panic_is_a_defect_and_an_exit_code() {
         assert_eq!(exit_of(|| panic!("a made-up defect")).code(), 70);
         assert_eq!(exit_of(|| Ok(Exit::Partial)).code(), 1);
+        let no_thread = || panic!("OS can't spawn worker thread: {}", 11);
+        assert_eq!(exit_of(no_thread).code(), 3);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::ShapeScheme;
+use crate::record::read_regular;
 
 /// A location as written in a configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,8 +68,10 @@ impl HubCache {
         let folder = format!("models--{}", name.replace('/', "--"));
         let repository = self.0.as_ref()?.join(folder);
         let revision = revision.unwrap_or("main");
-        let commit = std::fs::read_to_string(repository.join("refs").join(revision))
-            .map_or_else(|_| revision.to_owned(), |text| text.trim().to_owned());
+        let commit = read_regular(&repository.join("refs").join(revision)).map_or_else(
+            |_| revision.to_owned(),
+            |bytes| String::from_utf8_lossy(&bytes).trim().to_owned(),
+        );
         let snapshot = repository.join("snapshots").join(commit);
         snapshot.join("config.json").exists().then_some(snapshot)
     }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::format::field;
+use crate::record::read_regular;
 use crate::workload::Vocabulary;
 
 /// Of `tokenizer.json`, what is needed; the rest is skipped while reading.
@@ -41,7 +42,7 @@ pub(crate) fn vocabulary(folder: &Path, config: &Value) -> Option<Vocabulary> {
             }
         }
     }
-    if let Ok(bytes) = std::fs::read(folder.join("tokenizer.json"))
+    if let Ok(bytes) = read_regular(&folder.join("tokenizer.json"))
         && let Ok(tokenizer) = serde_json::from_slice::<TokenizerFile>(&bytes)
     {
         special.extend(tokenizer.added_tokens.iter().map(|t| t.id));
@@ -77,7 +78,7 @@ fn id(value: &Value) -> Option<u32> {
 }
 
 fn read_json(path: &Path) -> Option<Value> {
-    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+    serde_json::from_slice(&read_regular(path).ok()?).ok()
 }
 
 #[cfg(test)]

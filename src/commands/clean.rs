@@ -106,7 +106,7 @@ impl Cleaned {
                         out,
                         "could not end pid {} ({}): it is stuck in the kernel, which only its device's driver or a restart can change",
                         stuck.pid,
-                        redacted(&stuck.command)
+                        redact::command(&stuck.command)
                     )?;
                 }
                 let count = ended.iter().filter(|leak| leak.ended).count();
@@ -157,14 +157,8 @@ fn line(out: &mut String, process: &Process) -> std::fmt::Result {
         process.pid,
         process.user,
         time(process.since),
-        redacted(&process.command)
+        redact::command(&process.command)
     )
-}
-
-/// A command line as the process table has it: joined by spaces.
-fn redacted(command: &str) -> String {
-    let words: Vec<&str> = command.split(' ').collect();
-    redact::argv(&words).join(" ")
 }
 
 fn time(time: Option<Timestamp>) -> String {

@@ -10,8 +10,8 @@ use crate::execute::Resume;
 use crate::output::note;
 use crate::plan::Plan;
 use crate::process::{Interrupt, leftovers};
-use crate::record::{CellRecord, Found, read_results};
-use crate::report::Format;
+use crate::record::{CellRecord, Found, read_results, redact};
+use crate::report::{self, Format};
 use crate::stats;
 use crate::units::{CellId, Mode};
 
@@ -101,6 +101,10 @@ fn plan(settings: Settings, request: &LoadRequest) -> Result<Plan, CommandError>
 fn finish(measured: Measured, place: &Place, format: Format) -> Result<Exit, CommandError> {
     let shown = summarize::show(&place.results, format);
     let exit = measured.exit();
+    if measured.closed.is_ok() && measured.tally.failed > 0 {
+        let again = report::resumed(&redact::own_argv());
+        note(format!("to measure again what failed: {again}"));
+    }
     measured.closed?;
     // Files that were passed over are named by `show`; the exit code is about what was measured now.
     shown?;

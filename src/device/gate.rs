@@ -92,7 +92,7 @@ impl Gate {
         let used: u64 = reading.used_bytes.iter().sum();
         let baseline: u64 = reading.baseline_bytes.iter().sum();
         let waited = Duration::from_nanos(reading.waited_ns).as_secs();
-        match (self.platform, demand.share) {
+        let what = match (self.platform, demand.share) {
             (Platform::Cpu, Some(share)) => format!(
                 "the host has less memory free than vLLM will ask for (gpu_memory_utilization = {share} of all memory): {} are in use after {waited} s",
                 Bytes(used)
@@ -102,6 +102,15 @@ impl Gate {
                 Bytes(used),
                 Bytes(baseline)
             ),
+        };
+        let holders: Vec<String> = reading.holders.iter().map(named).collect();
+        let whose = match self.platform {
+            Platform::Cpu => "the largest processes are",
+            Platform::Cuda | Platform::Npu => "it is held by",
+        };
+        match holders.as_slice() {
+            [] => what,
+            holders => format!("{what}; {whose} {}", holders.join(", ")),
         }
     }
 
@@ -145,6 +154,23 @@ impl Gate {
         on_devices
             .map(|process| holder(self.platform, process.pid, process.memory_bytes, run))
             .collect()
+    }
+}
+
+/// `4711 (alice, python train.py, 3.2 GB, since 2026-01-01T00:00:00Z)`.
+fn named(holder: &Holder) -> String {
+    const LONGEST: usize = 80;
+    let command = holder.command.as_ref();
+    let known = [
+        holder.user.clone(),
+        command.map(|command| command.chars().take(LONGEST).collect()),
+        holder.memory_bytes.map(|bytes| Bytes(bytes).to_string()),
+        holder.since.map(|since| format!("since {since:.0}")),
+    ];
+    let known: Vec<String> = known.into_iter().flatten().collect();
+    match known.as_slice() {
+        [] => format!("process {}, which is not visible from here", holder.pid),
+        known => format!("{} ({})", holder.pid, known.join(", ")),
     }
 }
 
@@ -201,6 +227,28 @@ mod tests {
     }
 
     #[test]
+    fn a_holder_is_named_by_all_that_is_known_of_it() {
+        let mut holder = Holder {
+            pid: 4711,
+            user: Some("alice".to_owned()),
+            command: Some("python train.py".to_owned()),
+            since: "2026-01-01T00:00:00.25Z".parse().ok(),
+            memory_bytes: Some(3_200_000_000),
+            ours: false,
+        };
+        assert_eq!(
+            named(&holder),
+            "4711 (alice, python train.py, 3.20 GB, since 2026-01-01T00:00:00Z)"
+        );
+        (holder.user, holder.command, holder.since) = (None, None, None);
+        holder.memory_bytes = None;
+        assert_eq!(
+            named(&holder),
+            "process 4711, which is not visible from here"
+        );
+    }
+
+    #[test]
     fn an_npu_is_judged_by_its_baseline_and_a_host_by_the_demand() {
         let demand = Demand { share: Some(0.97) };
         assert!(gate(Platform::Npu).passes(&memory(&[3, 1]), demand));
@@ -226,9 +274,12 @@ mod tests {
                 .iter()
                 .all(|holder| holder.command.is_some())
         );
+        let told = gate.explain(&reading, demand);
+        assert!(told.starts_with("the host has less memory free"), "{told}");
+        let first = named(&reading.holders[0]);
         assert!(
-            gate.explain(&reading, demand)
-                .starts_with("the host has less memory free")
+            told.contains(&format!("the largest processes are {first}")),
+            "{told}"
         );
 
         let demand = Demand { share: Some(0.01) };

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::Platform;
 use crate::process::{RUN_VARIABLE, Snapshot, Stat, uid, user_name, variable};
-use crate::record::Holder;
+use crate::record::{Holder, redact};
 
 /// A process that we can see and that may well be the one on the device.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ pub(super) fn holder(
     Holder {
         pid,
         user: resident.as_ref().and_then(Resident::user),
-        command: resident.as_ref().map(Resident::command),
+        command: resident.as_ref().map(|r| redact::command(&r.command())),
         since: resident.as_ref().and_then(Resident::since),
         memory_bytes,
         ours: resident.as_ref().is_some_and(|r| r.belongs_to(ours)),

@@ -17,6 +17,7 @@ use crate::engine::{Engine, Launch, ProfilerOrder, Session, StepRequest, Urgency
 use crate::error::{PathError, chain};
 use crate::event::{Event, EventSink};
 use crate::plan::{PlannedCell, Turn};
+use crate::process::leftovers;
 use crate::record::{
     Arm, EngineStart, Failure, FailureKind, Gate, GateReading, Phase, Role, Saved, StartStatus,
     StartWriter, StepStatus, Stop, Store, StoreError,
@@ -503,7 +504,12 @@ fn failure(
         diagnosis: None,
         hint,
         exit: None,
-        log: log.display().to_string(),
+        // What fails before a process runs has none.
+        log: if log.is_file() {
+            log.display().to_string()
+        } else {
+            String::new()
+        },
         tail: Vec::new(),
     }
 }
@@ -547,9 +553,19 @@ pub(super) async fn open_gate(
         .await
         .map_err(|error| blind(&error, log))?;
     let refusal = (!reading.passed).then(|| {
-        let hint = "end what holds it (`rollbench clean` lists what a killed run left), or lower gpu_memory_utilization";
+        let hint = if leftovers().dead.is_empty() {
+            "end what holds it, or lower gpu_memory_utilization"
+        } else {
+            "`rollbench clean --yes` ends what a killed run left; or lower gpu_memory_utilization"
+        };
         let message = machine.gate.explain(&reading, demand);
-        failure(Phase::Gate, FailureKind::Gate, message, Some(hint.to_owned()), log)
+        failure(
+            Phase::Gate,
+            FailureKind::Gate,
+            message,
+            Some(hint.to_owned()),
+            log,
+        )
     });
     Ok((reading, refusal))
 }

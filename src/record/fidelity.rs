@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::files::move_aside;
 use super::layout;
+use super::regular::read_regular;
 use super::{
     CellInfo, EngineFacts, Failure, Fingerprint, PassedOver, Session, Sidecar, hex, write_atomic,
 };
@@ -193,7 +194,7 @@ pub(crate) fn read_fidelity(
 
 /// The record in `path`, or why there is none.
 pub(crate) fn read_one(path: &Path) -> Result<FidelityRecord, String> {
-    let bytes = fs::read(path).map_err(|error| error.to_string())?;
+    let bytes = read_regular(path).map_err(|error| error.to_string())?;
     let record: FidelityRecord =
         serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
     if record.schema == FIDELITY_SCHEMA {
@@ -206,7 +207,7 @@ pub(crate) fn read_one(path: &Path) -> Result<FidelityRecord, String> {
 /// The file `name` of the results folder, as a record names it.
 pub(crate) fn sidecar(results: &Path, name: &str) -> Result<Sidecar, PathError> {
     let path = results.join(name);
-    let bytes = fs::read(&path).map_err(PathError::on("read", &path))?;
+    let bytes = read_regular(&path).map_err(PathError::on("read", &path))?;
     Ok(Sidecar {
         file: name.to_owned(),
         sha256: hex(&Sha256::digest(&bytes)),
@@ -247,7 +248,7 @@ impl ResponseColumns {
         let changed = || ColumnsError::NotAsWritten(name.clone());
         // A record may come from anywhere: it names files of its own folder, and no others.
         let plain = Path::new(name).file_name() == Some(name.as_ref());
-        let bytes = fs::read(results.join(name)).map_err(|_| changed())?;
+        let bytes = read_regular(&results.join(name)).map_err(|_| changed())?;
         if !plain || hex(&Sha256::digest(&bytes)) != columns.file.sha256 {
             return Err(changed());
         }

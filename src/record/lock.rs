@@ -9,6 +9,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::regular::open_regular;
+
 /// Who holds a results folder, as written into its lock file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockHolder {
@@ -86,16 +88,19 @@ impl ResultsLock {
 
 /// Who holds the results folder of this journal folder; absent if nobody does or the file does not say.
 pub(crate) fn holder(journal: &Path) -> Option<LockHolder> {
-    let mut file = File::open(journal.join("lock")).ok()?;
+    let mut file = open_regular(&journal.join("lock")).ok()?;
     match file.try_lock_shared() {
         Err(TryLockError::WouldBlock) => read_holder(&mut file),
         _ => None,
     }
 }
 
+/// Far more than we write.
+const LONGEST: u64 = 64 << 10;
+
 fn read_holder(file: &mut File) -> Option<LockHolder> {
     let mut text = Vec::new();
-    file.read_to_end(&mut text).ok()?;
+    file.take(LONGEST).read_to_end(&mut text).ok()?;
     serde_json::from_slice(&text).ok()
 }
 

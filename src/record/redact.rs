@@ -87,6 +87,12 @@ pub(crate) fn named(name: &str, value: &str) -> String {
     }
 }
 
+/// A command line in one text, as `ps` shows it.
+pub(crate) fn command(line: &str) -> String {
+    let words: Vec<&str> = line.split(' ').collect();
+    argv(&words).join(" ")
+}
+
 /// The command line of this process, fit to be shown.
 pub(crate) fn own_argv() -> Vec<String> {
     let arguments: Vec<String> = std::env::args_os()

@@ -1,6 +1,6 @@
 //! Only files are read: a FIFO would be waited for without end, and a device read until memory is gone.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -8,11 +8,11 @@ use std::path::Path;
 /// No file that rollbench reads whole is larger: a record of a million sequences has some 100 MB.
 const LARGEST: u64 = 2 << 30;
 
-/// The content of a regular file, or of what a link leads to.
+/// Opens a regular file, or what a link leads to, for reading.
 ///
 /// # Errors
-/// As `std::fs::read`; and if it is no file, or larger than any that rollbench writes.
-pub(crate) fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+/// As `File::open`; and if it is no file, or larger than any that rollbench writes.
+pub(super) fn open_regular(path: &Path) -> io::Result<File> {
     // Opening a FIFO would wait for a writer.
     let file = OpenOptions::new()
         .read(true)
@@ -28,8 +28,16 @@ pub(crate) fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
             LARGEST >> 30
         )));
     }
+    Ok(file)
+}
+
+/// The content of a regular file, or of what a link leads to.
+///
+/// # Errors
+/// As `std::fs::read`; and if it is no file, or larger than any that rollbench writes.
+pub(crate) fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    file.take(LARGEST).read_to_end(&mut bytes)?;
+    open_regular(path)?.take(LARGEST).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -1,4 +1,4 @@
-//! The command that measures again what cannot be told yet.
+//! The command that measures again what failed or cannot be told yet.
 
 /// Engine starts that verdicts need at least.
 pub(super) const BLOCKS_FOR_VERDICTS: u32 = 6;
@@ -16,6 +16,14 @@ pub(super) fn with_more_blocks(argv: &[String]) -> String {
     }
     words.push(format!("--blocks {BLOCKS_FOR_VERDICTS}"));
     words.join(" ")
+}
+
+/// The session's command line with `--resume`: what is complete stays, what failed is measured again.
+pub(crate) fn resumed(argv: &[String]) -> String {
+    let arguments = argv.iter().skip(1);
+    let kept = arguments.filter(|argument| !argument.starts_with("--resume"));
+    let words: Vec<String> = kept.map(|argument| quoted(argument)).collect();
+    format!("rollbench {} --resume", words.join(" "))
 }
 
 /// As a POSIX shell reads it.
@@ -47,6 +55,10 @@ mod tests {
         assert_eq!(
             with_more_blocks(&argv.map(str::to_owned)),
             "rollbench run --out 'a b' --models=x --blocks 6"
+        );
+        assert_eq!(
+            resumed(&argv.map(str::to_owned)),
+            "rollbench run --blocks 1 --out 'a b' --models=x --resume"
         );
     }
 }

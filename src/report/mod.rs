@@ -29,6 +29,7 @@ mod unlike;
 mod verl;
 mod write;
 
+pub(crate) use again::resumed;
 pub(crate) use fidelity::{FidelityRow, read_rows as fidelity_rows};
 pub(crate) use fidelity_words::render_trainer;
 pub use html::Language;

@@ -10,6 +10,11 @@ const SEQUENCE_BYTES: f64 = 60.0;
 const DRAWN_BYTES: f64 = 24.0;
 
 /// Bytes that the requests of `steps` steps and their records take, about; saturates.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a cast from a float saturates"
+)]
 pub(crate) fn bytes(spec: &WorkloadSpec, steps: u32) -> u64 {
     let drawn = spec.samples() as f64;
     let sequences = drawn / f64::from(spec.placement.replicas().max(1));

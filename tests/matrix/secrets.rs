@@ -16,10 +16,8 @@ fn secret(number: usize) -> String {
     format!("pLanted{number:02}zQ8xW4")
 }
 
-fn configuration() -> String {
-    let [a, b, c, d, e, f, g, h, i, j] = std::array::from_fn(secret);
-    format!(
-        r#"schema = 1
+/// `@3@` stands for secret 3.
+const TEMPLATE: &str = r#"schema = 1
 [run]
 steps = 1
 [workload]
@@ -28,19 +26,19 @@ n = 2
 input_len = 16
 output_len = 8
 [engine.env]
-HF_TOKEN = "{a}"
-MY_API_KEY = "{b}"
-HTTPS_PROXY = "http://user:{c}@proxy:3128"
+HF_TOKEN = "@0@"
+MY_API_KEY = "@1@"
+HTTPS_PROXY = "http://user:@2@@proxy:3128"
 [engine.args]
-hf_token = "{d}"
+hf_token = "@3@"
 [engine.args.additional_config]
-password = "{e}"
-endpoint = "https://user:{f}@host/x"
-fetch = "https://host/x?n=1&token={g}"
-store = "https://bucket/x?X-Amz-Signature={h}&X-Amz-Date=1"
-headers = ["Authorization: Bearer {i}"]
+password = "@4@"
+endpoint = "https://user:@5@@host/x"
+fetch = "https://host/x?n=1&token=@6@"
+store = "https://bucket/x?X-Amz-Signature=@7@&X-Amz-Date=1"
+headers = ["Authorization: Bearer @8@"]
 [engine.args.additional_config.deep.er]
-client_secret = "{j}"
+client_secret = "@9@"
 [[precision]]
 name = "bf16"
 baseline = true
@@ -48,9 +46,13 @@ baseline = true
 name = "w8a8"
 [[model]]
 name = "tiny"
-checkpoints = {{ bf16 = "ck/bf16", w8a8 = "ck/w8a8" }}
-"#
-    )
+checkpoints = { bf16 = "ck/bf16", w8a8 = "ck/w8a8" }
+"#;
+
+fn configuration() -> String {
+    (0..CONFIGURED).fold(TEMPLATE.to_owned(), |text, number| {
+        text.replace(&format!("@{number}@"), &secret(number))
+    })
 }
 
 /// In the environment of rollbench itself.
@@ -129,6 +131,10 @@ fn no_secret_is_in_anything_that_a_run_leaves_or_prints() {
     for (fake, args) in commands {
         let outcome = run(&world, fake, args);
         assert!(outcome.code <= 1, "{args:?}: {}", outcome.stderr);
+        let retries = outcome
+            .stderr
+            .contains("to measure again what failed: rollbench run ");
+        assert_eq!(retries, outcome.code == 1, "{}", outcome.stderr);
         assert_clean(&format!("{args:?}'s stdout"), outcome.stdout.as_bytes());
         assert_clean(&format!("{args:?}'s stderr"), outcome.stderr.as_bytes());
     }
