@@ -95,29 +95,22 @@ pub(crate) fn cell(
 
 /// Every setting that holds for the cell, by dotted path.
 fn resolved(plan: &Plan, planned: &PlannedCell) -> IndexMap<String, Setting> {
-    let setting = |sourced: &Sourced<Value>| Setting {
-        value: sourced.value.clone(),
+    let setting = |name: &str, sourced: &Sourced<Value>| Setting {
+        value: redact::shown(name, sourced.value.clone()),
         origin: sourced.origin.to_string(),
     };
     let shared = plan
         .settings
         .values
         .iter()
-        .map(|(path, value)| (path.clone(), setting(value)));
+        .map(|(path, value)| (path.clone(), setting(path, value)));
     let args = planned
         .args
         .iter()
-        .map(|(name, value)| (format!("engine.args.{name}"), setting(value)));
+        .map(|(name, value)| (format!("engine.args.{name}"), setting(name, value)));
     let env = planned.settings.env.iter().map(|(name, value)| {
-        let shown = redact::named(name, &value.value);
-        let origin = value.origin.to_string();
-        (
-            format!("engine.env.{name}"),
-            Setting {
-                value: Value::from(shown),
-                origin,
-            },
-        )
+        let value = Sourced::new(Value::from(value.value.clone()), value.origin.clone());
+        (format!("engine.env.{name}"), setting(name, &value))
     });
     shared.chain(args).chain(env).collect()
 }
