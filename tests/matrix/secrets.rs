@@ -150,7 +150,7 @@ fn no_secret_is_in_anything_that_a_run_leaves_or_prints() {
     // What is searched is what it should be: the logs hold what the engine printed, less the secrets.
     let log = left
         .iter()
-        .find(|path| path.ends_with("benchmark_logs/tiny_bf16.1.log"))
+        .find(|path| path.ends_with("benchmark_logs/tiny_bf16.0.log"))
         .expect("a log");
     let log = fs::read_to_string(log).expect("read");
     assert!(log.contains("'hf_token': '***'"), "{log}");
